@@ -1,0 +1,41 @@
+"""The classifier: spec, preprocessing, network and prediction. Ships alone in the archive as `code/classifier`.
+
+It imports nothing of ours outside itself, and only relatively, since its folder's name differs by host.
+"""
+
+from .errors import (
+    BadImage,
+    BadParameter,
+    BadRequest,
+    ClassifierError,
+    RequestError,
+    SpecError,
+    TooLarge,
+    UnsupportedMedia,
+    WeightsError,
+)
+from .predict import DEFAULT_TOP_K, MAX_TOP_K, Answer, Classifier, Labels, read_weights
+from .spec import Calibration, ClassInfo, Head, ModelSpec, Preprocessing
+
+__all__ = [
+    "DEFAULT_TOP_K",
+    "MAX_TOP_K",
+    "Answer",
+    "BadImage",
+    "BadParameter",
+    "BadRequest",
+    "Calibration",
+    "ClassInfo",
+    "Classifier",
+    "ClassifierError",
+    "Head",
+    "Labels",
+    "ModelSpec",
+    "Preprocessing",
+    "RequestError",
+    "SpecError",
+    "TooLarge",
+    "UnsupportedMedia",
+    "WeightsError",
+    "read_weights",
+]

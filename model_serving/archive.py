@@ -1,0 +1,174 @@
+"""Contract 1, `model.tar.gz`: pack it, unpack it safely, derive its version.
+
+    model.pt      state_dict, plain tensors          model.json    ModelSpec
+    code/         inference.py, classifier/: what SageMaker's PyTorch container imports
+
+An archive may come from anywhere: unpacking refuses paths that leave the folder, links, devices and bombs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from .errors import ArchiveError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .classifier import ModelSpec
+
+MAX_UNPACKED_BYTES = 4 * 1024**3
+"""A tar that unpacks to more than this is refused; the largest torchvision model weighs 2.6 GB."""
+
+MAX_MEMBERS = 10_000
+
+PACKAGE = Path(__file__).parent
+
+
+def stage_code(dest: Path) -> Path:
+    """Copy `inference.py` and `classifier/` into `dest`, which becomes `code/`; returns `dest`.
+
+    At pack or deploy time, so that a changed script never needs retraining.
+    """
+    dest.mkdir(parents=True, exist_ok=True)
+    for relative in code_files():
+        target = dest / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE / relative, target)
+    return dest
+
+
+def code_files(root: Path = PACKAGE) -> list[Path]:
+    """The files of `code/`, relative to `root` (this package, or an unpacked `code/`), sorted."""
+    sources = [root / "inference.py", *(root / "classifier").rglob("*.py")]
+    return sorted(path.relative_to(root) for path in sources)
+
+
+def code_digest(root: Path = PACKAGE) -> str:
+    """SHA-256 over names and contents of `code_files(root)`, in hexadecimal."""
+    digest = hashlib.sha256()
+    for relative in code_files(root):
+        digest.update(relative.as_posix().encode() + b"\0" + (root / relative).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def content_version(spec: ModelSpec, state: Mapping[str, torch.Tensor], code: str) -> str:
+    """Twelve hexadecimal digits over all that decides an answer: weights, spec and code.
+
+    Where the model came from (metrics, data, date, libraries) does not count, nor does the file format of the
+    weights: the tensors are hashed by name, type, shape and bytes.
+    """
+    import torch
+
+    deciding = ("name", "backbone", "classes", "format", "head", "preprocessing", "calibration")
+    data = {key: value for key, value in dataclasses.asdict(spec).items() if key in deciding}
+    digest = hashlib.sha256(json.dumps([data, code], sort_keys=True).encode())
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()[:12]
+
+
+def pack(spec: ModelSpec, state: Mapping[str, torch.Tensor], output: Path) -> ModelSpec:
+    """Write the archive of a model to `output`, whole or not at all; returns the spec with its version.
+
+    The weights must fit the network (WeightsError). The same content gives the same bytes, but for `created`.
+    """
+    import torch
+    import torchvision
+
+    from .classifier import network
+
+    network.load_weights(network.build(spec.backbone, spec.head, len(spec.classes)), state)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    spec = dataclasses.replace(
+        spec,
+        version=content_version(spec, plain, code_digest()),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        libraries={"torch": torch.__version__, "torchvision": torchvision.__version__},
+    )
+    weights = io.BytesIO()
+    torch.save(plain, weights)
+    files = {"model.json": spec.to_json().encode(), "model.pt": weights.getvalue()}
+    files |= {f"code/{path.as_posix()}": (PACKAGE / path).read_bytes() for path in code_files()}
+    _write(files, output)
+    return spec
+
+
+def _write(files: Mapping[str, bytes], output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+    try:
+        with os.fdopen(handle, "wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed:
+            with tarfile.open(fileobj=packed, mode="w") as tar:
+                for name, content in files.items():
+                    info = tarfile.TarInfo(name)
+                    info.size, info.mode = len(content), 0o644
+                    tar.addfile(info, io.BytesIO(content))
+        os.chmod(partial, 0o644)
+        os.replace(partial, output)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def unpack(archive: Path, dest: Path) -> Path:
+    """Unpack `archive` into the existing folder `dest`; returns `dest`.
+
+    ArchiveError if it is no tar.gz, or holds a path that leaves the folder, a link, a device or a bomb.
+    """
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            total = 0
+            for count, member in enumerate(tar, 1):
+                total += member.size
+                _check_member(member, count, total)
+                _extract(tar, member, dest)
+    except FileNotFoundError:
+        raise ArchiveError(f"{archive} does not exist. Make one: python -m model_serving pack --output FILE") from None
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise ArchiveError(f"{archive} cannot be unpacked ({error}). Is it a model.tar.gz?") from None
+    return dest
+
+
+def _check_member(member: tarfile.TarInfo, count: int, total: int) -> None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name:
+        raise ArchiveError(f"the archive holds {member.name!r}, which leaves its folder. Do not trust it.")
+    if not (member.isfile() or member.isdir()):
+        raise ArchiveError(f"the archive holds {member.name!r}, a link or device. Do not trust it.")
+    if total > MAX_UNPACKED_BYTES or count > MAX_MEMBERS:
+        raise ArchiveError("the archive unpacks to more than 4 GB or 10,000 files. Do not trust it.")
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, dest: Path) -> None:
+    """Contents only: owners, modes and times of a stranger's archive are not wanted."""
+    target = dest / PurePosixPath(member.name)
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source: Any = tar.extractfile(member)
+    with target.open("wb") as out:
+        shutil.copyfileobj(source, out)
+
+
+@contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """A temporary folder with the archive's content, removed afterwards; ArchiveError as `unpack`."""
+    with tempfile.TemporaryDirectory(prefix="whippet-model-") as folder:
+        yield unpack(archive, Path(folder))

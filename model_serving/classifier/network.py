@@ -1,0 +1,198 @@
+"""The network that `model.json` describes: any torchvision classifier by name, or `efficientnet_lite0`.
+
+Weights never come from here: an archive brings its own. Only the shapes do.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision import models
+from torchvision.ops.misc import Conv2dNormActivation
+
+from .errors import SpecError, WeightsError
+from .spec import Head
+
+LITE0 = "efficientnet_lite0"
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution with TensorFlow's SAME padding: the output is ceil(input / stride), the odd pixel goes last."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))."""
+        pads: list[int] = []
+        for axis in (1, 0):
+            side, kernel, stride = input.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
+            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            pads += [total // 2, total - total // 2]
+        return functional.conv2d(
+            functional.pad(input, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
+
+
+_NORM = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
+
+
+def _unit(cin: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
+    """Convolution, BatchNorm, ReLU6; strided ones pad as TensorFlow does, which PyTorch cannot express."""
+    norm = _NORM(cout)
+    if stride == 1:
+        relu6 = nn.ReLU6 if act else None
+        return Conv2dNormActivation(
+            cin, cout, kernel, groups=groups, norm_layer=lambda _: norm, activation_layer=relu6
+        )
+    conv = SameConv2d(cin, cout, kernel, stride, groups=groups, bias=False)
+    return nn.Sequential(conv, norm, nn.ReLU6(inplace=True))
+
+
+class MBConv(nn.Module):
+    """Inverted residual without squeeze-and-excitation, as in EfficientNet-Lite."""
+
+    def __init__(self, cin: int, cout: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        mid = cin * expand
+        units = [_unit(cin, mid)] if expand > 1 else []
+        units += [_unit(mid, mid, kernel, stride, groups=mid), _unit(mid, cout, act=False)]
+        self.block = nn.Sequential(*units)
+        self.residual = stride == 1 and cin == cout
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, cin, H, W) -> (N, cout, ceil(H / stride), ceil(W / stride))."""
+        y: torch.Tensor = self.block(x)
+        return x + y if self.residual else y
+
+
+_LITE0_STAGES = (
+    # expand, channels, blocks, stride, kernel: EfficientNet-B0 with fixed stem and head (tpu/efficientnet/lite)
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+
+
+def _lite0_blocks() -> Iterator[nn.Module]:
+    cin = 32
+    for expand, channels, blocks, stride, kernel in _LITE0_STAGES:
+        for i in range(blocks):
+            yield MBConv(cin, channels, kernel, stride if i == 0 else 1, expand)
+            cin = channels
+
+
+def efficientnet_lite0(num_classes: int = 1000) -> nn.Module:
+    """EfficientNet-Lite0: 4.65 million parameters, 1,280 features, no operation that phones lack."""
+    return nn.Sequential(
+        OrderedDict(
+            stem=_unit(3, 32, 3, stride=2),
+            blocks=nn.Sequential(*_lite0_blocks()),
+            top=_unit(320, 1280),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(1280, num_classes),
+        )
+    )
+
+
+def backbones() -> list[str]:
+    """Names that `build` takes: `efficientnet_lite0` and torchvision's classification models."""
+    return [LITE0, *sorted(models.list_models(module=models))]
+
+
+def build(backbone: str, head: Head, num_classes: int) -> nn.Module:
+    """An untrained network with `num_classes` outputs, in training mode.
+
+    SpecError for a backbone that is not in `backbones()` or has no linear layer to replace.
+    """
+    if backbone not in backbones():
+        raise SpecError(f"backbone: {backbone!r} is unknown; take a torchvision name (resnet152, …) or {LITE0}")
+    network = efficientnet_lite0() if backbone == LITE0 else _torchvision(backbone)
+    name, last = _last_linear(network)
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, _head(last.in_features, head, num_classes))
+    return network
+
+
+def _torchvision(backbone: str) -> nn.Module:
+    """Without weights; GoogLeNet and Inception also without the extra outputs that only training uses."""
+    make: Callable[..., nn.Module] = partial(models.get_model, backbone, weights=None)
+    if backbone in ("googlenet", "inception_v3"):
+        return make(aux_logits=False, init_weights=True)
+    return make()
+
+
+def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
+    linears = [(name, module) for name, module in network.named_modules() if type(module) is nn.Linear]
+    if not linears:
+        raise SpecError("backbone: it ends in no linear layer (squeezenet), so it has no head to replace")
+    return linears[-1]
+
+
+def _head(features: int, head: Head, num_classes: int) -> nn.Module:
+    """Linear, or Sequential of [Dropout, Linear, ReLU] per hidden layer and a last [Dropout, Linear]."""
+    layers: list[nn.Module] = []
+    for width in (*head.hidden, num_classes):
+        if head.dropout:
+            layers.append(nn.Dropout(head.dropout))
+        layers += [nn.Linear(features, width), nn.ReLU(inplace=True)]
+        features = width
+    layers.pop()
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Copy `state` into `network`; WeightsError names what is missing, unexpected or of another shape."""
+    own = network.state_dict()
+    problems = [f"{key} is missing" for key in own if key not in state and "num_batches" not in key]
+    problems += [f"{key} is not part of the network" for key in state if key not in own]
+    problems += [
+        f"{key} has shape {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise WeightsError(f"the weights do not fit the network: {'; '.join(problems[:3])}{more}")
+    network.load_state_dict(dict(state), strict=False)
+
+
+def optimise(network: nn.Module, crop: int) -> nn.Module:
+    """The same network for inference: eval mode, BatchNorm folded into convolutions, channels last.
+
+    Folding follows the order in which modules were registered, which is nearly always the order of execution;
+    a random photo proves it, and the unfolded network is kept where the answers differ.
+    """
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    probe = torch.rand(1, 3, crop, crop).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = network(probe)
+    pairs = list(_conv_norm_pairs(network))
+    originals = [(parent, name, getattr(parent, name)) for parent, *names in pairs for name in names]
+    for parent, conv, norm in pairs:
+        setattr(parent, conv, fuse_conv_bn_eval(getattr(parent, conv), getattr(parent, norm)))
+        setattr(parent, norm, nn.Identity())
+    with torch.inference_mode():
+        same = torch.allclose(network(probe), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    if not same:
+        for parent, name, module in originals:
+            setattr(parent, name, module)
+    return network
+
+
+def _conv_norm_pairs(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+    """(parent, convolution's name, BatchNorm's name) for neighbours of fitting width."""
+    for parent in network.modules():
+        children = list(parent.named_children())
+        for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                if conv.out_channels == norm.num_features:
+                    yield parent, conv_name, norm_name

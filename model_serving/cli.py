@@ -1,0 +1,147 @@
+"""`python -m model_serving pack | check | serve`: parse, call one function, print."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Model archives: make one, prove that it works, serve it.", no_args_is_help=True)
+
+
+def main() -> None:
+    """Run the command line; expected errors are one line and exit 1."""
+    from .errors import ArchiveError
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app()
+    except ArchiveError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        # ClassifierError lives beside torch, which is only imported once a command has needed it.
+        if type(error).__module__.endswith("classifier.errors"):
+            _fail(str(error))
+        raise
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(1)
+
+
+@app.command()
+def pack(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the model.tar.gz goes.")],
+    weights: Annotated[Path | None, typer.Option(help="A state_dict saved by torch.save.")] = None,
+    spec: Annotated[Path | None, typer.Option(help="A model.json: name, backbone, classes, …")] = None,
+) -> None:
+    """Pack an archive; without --weights and --spec the default ImageNet model.
+
+    python -m model_serving pack --output model.tar.gz
+    """
+    from . import archive, defaults
+    from .classifier import read_weights
+
+    if (weights is None) != (spec is None):
+        raise typer.BadParameter("--weights and --spec go together", param_hint="--weights/--spec")
+    if weights and spec:
+        packed = archive.pack(defaults.complete_spec(spec), read_weights(weights), output)
+    else:
+        packed = archive.pack(defaults.default_spec(), defaults.default_weights(), output)
+    size = output.stat().st_size / 1e6
+    typer.echo(f"{output}: {packed.name} {packed.version}, {len(packed.classes)} classes, {size:.1f} MB")
+
+
+@app.command()
+def check(
+    archive: Annotated[Path, typer.Argument(help="A model.tar.gz.", metavar="FILE")],
+) -> None:
+    """Open an archive, run its hooks as a container would, report every check; exit 1 if one fails.
+
+    python -m model_serving check model.tar.gz
+    """
+    from .doctor import examine
+
+    failed = total = 0
+    for result in examine(archive):
+        total += 1
+        failed += not result.ok
+        detail = f": {result.detail}" if result.detail else ""
+        typer.echo(f"{'ok  ' if result.ok else 'FAIL'} {result.name}{detail}")
+    typer.echo(f"{total - failed} of {total} checks passed")
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def serve(
+    archive: Annotated[Path, typer.Argument(help="A model.tar.gz.", metavar="FILE")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
+    workers: Annotated[int, typer.Option(help="Requests worked on at once.", min=1)] = os.cpu_count() or 1,
+    queue: Annotated[int, typer.Option(help="Requests that may wait; more get 503.", min=0)] = 100,
+    name: Annotated[str, typer.Option(help="Name of the endpoint.")] = "whippet",
+    as_json: Annotated[bool, typer.Option("--json", help="Say the address as one JSON line.")] = False,
+    with_parent: Annotated[bool, typer.Option(help="Stop when standard input closes.", hidden=True)] = False,
+) -> None:
+    """Serve an archive on this machine with SageMaker's wire shape, until Ctrl-C.
+
+    python -m model_serving serve model.tar.gz --port 8080
+    """
+    from .archive import unpacked
+
+    listener = _listen(host, port)
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    # The address is told before the model is loaded: what depends on it can start meanwhile.
+    typer.echo(json.dumps({"url": url, "name": name}) if as_json else f"{url}/invocations (loading …)")
+    if with_parent:
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    with unpacked(archive) as folder:
+        _serve(folder, listener, workers, queue, name)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket, before the seconds that loading takes, so that a taken port is told at once."""
+    from .errors import ArchiveError
+
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise ArchiveError(f"port {port} of {host} cannot be used ({error.strerror}). Take --port 0.") from None
+    listener.listen(1024)
+    return listener
+
+
+def _stop_with_stdin() -> None:
+    """Standard input is a pipe that our parent holds: it ends when the parent does, even by kill -9."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _serve(folder: Path, listener: socket.socket, workers: int, queue: int, name: str) -> None:
+    import uvicorn
+
+    from .server import Hooks, application
+
+    hooks: Any = Hooks(folder)
+    config = uvicorn.Config(
+        application(hooks, workers, queue, name),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=30,
+        timeout_keep_alive=75,
+    )
+    uvicorn.Server(config).run(sockets=[listener])

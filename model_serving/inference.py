@@ -1,0 +1,182 @@
+"""SageMaker's four hooks: the same file on a laptop, in AWS's PyTorch container and under Ray Serve.
+
+Requests
+    image/* or application/octet-stream           one photo; `top_k=N` in the custom attributes header
+    application/json {"instances": [{"b64": …}], "top_k": 5}    many photos, decoded in threads, few passes
+    application/json {"describe": true}           the model, its classes and input size
+
+Answers are JSON. The caller's mistakes travel as values to `output_fn`, which sets their 4xx status: an
+exception raised through SageMaker's toolkit would put a traceback into the body.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if __package__:
+    from .classifier import (
+        DEFAULT_TOP_K,
+        Answer,
+        BadParameter,
+        BadRequest,
+        Classifier,
+        Labels,
+        RequestError,
+        TooLarge,
+    )
+else:  # the folder is `code/` of an archive, and the only one on the path
+    from classifier import (  # type: ignore[import-not-found,no-redef]
+        DEFAULT_TOP_K,
+        Answer,
+        BadParameter,
+        BadRequest,
+        Classifier,
+        Labels,
+        RequestError,
+        TooLarge,
+    )
+
+MAX_INSTANCES = 1000
+"""Most photos in one request; the body limit of the host is met first."""
+
+CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked: the photos, how many labels each, and whether the answer is a list."""
+
+    items: tuple[bytes | RequestError, ...]
+    top_k: int = DEFAULT_TOP_K
+    many: bool = False
+    describe: bool = False
+
+
+def model_fn(model_dir: str, context: Any = None) -> Classifier:
+    """Load the unpacked archive; on the GPU that the host assigns, where there is one."""
+    return Classifier.load(Path(model_dir), _device(context))
+
+
+def input_fn(body: bytes | bytearray | str, content_type: str | None, context: Any = None) -> Request | RequestError:
+    """Read a request body. Never unpickles: the toolkit's own default would, for `application/x-npy`."""
+    try:
+        if (content_type or "").partition(";")[0].strip().lower() == JSON:
+            return _json_request(body)
+        raw = body.encode("latin-1", "replace") if isinstance(body, str) else bytes(body)
+        return Request((raw,), _top_k(_attributes(context).get("top_k", DEFAULT_TOP_K)))
+    except RequestError as error:
+        return error
+
+
+def predict_fn(request: Request | RequestError, model: Classifier, context: Any = None) -> dict[str, Any] | RequestError:
+    """The answer as JSON-ready data, or the error that input_fn found or the one photo has."""
+    if isinstance(request, RequestError):
+        return request
+    if request.describe:
+        return _description(model)
+    try:
+        answer = model.classify(request.items, request.top_k)
+    except RequestError as error:
+        return error
+    return _many(answer, model) if request.many else _single(answer, model)
+
+
+def output_fn(answer: dict[str, Any] | RequestError, accept: str | None, context: Any = None) -> tuple[str, str]:
+    """JSON text and its media type; errors set their status on the context, or raise where there is none."""
+    if not isinstance(answer, RequestError):
+        return json.dumps(answer), JSON
+    if context is None:
+        raise answer
+    context.set_response_status(code=answer.status, phrase=type(answer).__name__)
+    return json.dumps({"error": answer.as_dict()}), JSON
+
+
+def _device(context: Any) -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    gpu = (getattr(context, "system_properties", None) or {}).get("gpu_id")
+    return "cuda" if gpu is None else f"cuda:{gpu}"
+
+
+def _attributes(context: Any) -> dict[str, str]:
+    """`key=value` pairs of the custom attributes header, separated by commas; {} where there is none."""
+    read = getattr(context, "get_request_header", None)
+    header = read(0, CUSTOM_ATTRIBUTES) if read else None
+    if not isinstance(header, str):
+        return {}
+    pairs = (part.partition("=") for part in header.split(","))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _top_k(value: Any) -> int:
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value[:9])
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadParameter("top_k is not a whole number.", "Send for example 5.")
+    return value
+
+
+def _json_request(body: bytes | bytearray | str) -> Request:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is not JSON.", 'Send {"instances": [{"b64": "<base64>"}]}.') from None
+    if not isinstance(document, dict):
+        raise BadRequest("The JSON body is not an object.", 'Send {"instances": [{"b64": "<base64>"}]}.')
+    if document.get("describe") is True:
+        return Request((), describe=True)
+    instances = document.get("instances")
+    if not isinstance(instances, list) or not instances:
+        raise BadRequest("instances is not a list of photos.", 'Send {"instances": [{"b64": "<base64>"}]}.')
+    if len(instances) > MAX_INSTANCES:
+        raise TooLarge(f"The request holds {len(instances)} photos.", f"Send at most {MAX_INSTANCES} at once.")
+    return Request(tuple(map(_photo, instances)), _top_k(document.get("top_k", DEFAULT_TOP_K)), many=True)
+
+
+def _photo(instance: Any) -> bytes | RequestError:
+    """The bytes of one instance, or why there are none: one bad item must not spoil the others."""
+    text = instance.get("b64") if isinstance(instance, dict) else instance
+    if not isinstance(text, str):
+        return BadRequest("The instance holds no base64 text.", 'Send {"b64": "<base64>"}.')
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return BadRequest("The instance is not valid base64.", "Encode the photo's bytes as standard base64.")
+
+
+def _model(model: Classifier) -> dict[str, str]:
+    return {"name": model.spec.name, "version": model.spec.version}
+
+
+def _description(model: Classifier) -> dict[str, Any]:
+    preprocessing = model.spec.preprocessing
+    classes = [{"class_id": c.class_id, "label": c.label} for c in model.spec.classes]
+    size = {"resize": preprocessing.resize, "crop": preprocessing.crop}
+    return {**_model(model), "classes": classes, "input": size}
+
+
+def _labels(labels: Labels) -> dict[str, Any]:
+    predictions = [
+        {"label": c.label, "class_id": c.class_id, "score": round(score, 6)} for c, score in labels.predictions
+    ]
+    return {"predictions": predictions, "decision": labels.decision}
+
+
+def _single(answer: Answer, model: Classifier) -> dict[str, Any] | RequestError:
+    (result,) = answer.results
+    if isinstance(result, RequestError):
+        return result
+    return {**_labels(result), "model": _model(model), "timings_ms": answer.timings_ms}
+
+
+def _many(answer: Answer, model: Classifier) -> dict[str, Any]:
+    results = [{"error": r.as_dict()} if isinstance(r, RequestError) else _labels(r) for r in answer.results]
+    return {"results": results, "model": _model(model), "timings_ms": answer.timings_ms}
