@@ -1,0 +1,46 @@
+"""Label photos through the API: `from client import Client; Client().classify("dog.jpg")`.
+
+Names are loaded when first used, so that `python -m client --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from client.api import Client
+    from client.errors import ApiError, ClientError, NoApiError, PhotoError, UnreachableError, UsageError
+    from client.results import Failure, Outcome
+
+_HOMES = {
+    "Client": "api",
+    "ApiError": "errors",
+    "ClientError": "errors",
+    "NoApiError": "errors",
+    "PhotoError": "errors",
+    "UnreachableError": "errors",
+    "UsageError": "errors",
+    "Failure": "results",
+    "Outcome": "results",
+}
+
+__all__ = [
+    "ApiError",
+    "Client",
+    "ClientError",
+    "Failure",
+    "NoApiError",
+    "Outcome",
+    "PhotoError",
+    "UnreachableError",
+    "UsageError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module; AttributeError for any other."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"client.{_HOMES[name]}"), name)

@@ -27,6 +27,9 @@ MAX_BATCH = 100
 DEFAULT_TOP_K = 5
 MAX_TOP_K = 1000
 
+MAX_BATCH_TOP_K = 100
+"""Labels a photo of a batch: 100 photos of 1,000 labels each would burst Lambda's 6 MB answer."""
+
 Decision = Literal["confident", "unsure", "unknown"]
 
 ERRORS: Mapping[str, tuple[int, str]] = {
@@ -183,6 +186,7 @@ class Limits:
     pixels: int = MAX_PIXELS
     batch: int = MAX_BATCH
     top_k: int = MAX_TOP_K
+    batch_top_k: int = MAX_BATCH_TOP_K
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ import os
 import signal
 import socket
 import sys
-import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,12 +18,12 @@ app = typer.Typer(help="Model archives: make one, prove that it works, serve it.
 
 def main() -> None:
     """Run the command line; expected errors are one line and exit 1."""
-    from .errors import ArchiveError
+    from .errors import ServingError
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
-    except ArchiveError as error:
+    except ServingError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -98,50 +97,21 @@ def serve(
 
     python -m model_serving serve model.tar.gz --port 8080
     """
+    from . import hosting
     from .archive import unpacked
 
-    listener = _listen(host, port)
-    url = f"http://{host}:{listener.getsockname()[1]}"
+    listener, url = hosting.bind(host, port)
     # The address is told before the model is loaded: what depends on it can start meanwhile.
     typer.echo(json.dumps({"url": url, "name": name}) if as_json else f"{url}/invocations (loading …)")
     if with_parent:
-        threading.Thread(target=_stop_with_stdin, daemon=True).start()
+        hosting.end_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     with unpacked(archive) as folder:
         _serve(folder, listener, workers, queue, name)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket, before the seconds that loading takes, so that a taken port is told at once."""
-    from .errors import ArchiveError
-
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        raise ArchiveError(f"port {port} of {host} cannot be used ({error.strerror}). Take --port 0.") from None
-    listener.listen(1024)
-    return listener
-
-
-def _stop_with_stdin() -> None:
-    """Standard input is a pipe that our parent holds: it ends when the parent does, even by kill -9."""
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _serve(folder: Path, listener: socket.socket, workers: int, queue: int, name: str) -> None:
-    import uvicorn
-
+    from . import hosting
     from .server import Hooks, application
 
-    hooks: Any = Hooks(folder)
-    config = uvicorn.Config(
-        application(hooks, workers, queue, name),
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=30,
-        timeout_keep_alive=75,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    hosting.run(application(Hooks(folder), workers, queue, name), listener)

@@ -1,6 +1,8 @@
-"""What can go wrong around an archive.
+"""What can go wrong around an archive and the process that serves it; each message is one line with the mend.
 
-    ArchiveError     the archive cannot be built, unpacked or run; the message says what and the mend
+    ServingError
+    ├── ArchiveError     the archive cannot be built, unpacked or run
+    └── PortError        the address to listen on cannot be used
 
 Errors of a model or a request are in `classifier.errors`.
 """
@@ -8,5 +10,13 @@ Errors of a model or a request are in `classifier.errors`.
 from __future__ import annotations
 
 
-class ArchiveError(Exception):
-    """One line for the person at the terminal: the fact plus the mend."""
+class ServingError(Exception):
+    """Base of the errors that end a command with one line and exit code 1."""
+
+
+class ArchiveError(ServingError):
+    """The archive is missing, damaged, unsafe or incomplete."""
+
+
+class PortError(ServingError):
+    """The port is taken or not ours to use."""

@@ -1,0 +1,33 @@
+"""Bounded concurrency: many items, few threads, results in order of completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run(work: Callable[[Item], Result], items: Iterable[Item], concurrency: int) -> Iterator[Result]:
+    """Yield `work(item)` for every item as it completes, with `concurrency` threads.
+
+    At most twice as many items are taken ahead, so that endless listings cost no memory. Closing the
+    iterator, or an exception in it, drops what has not begun; what is under way ends by itself.
+    """
+    remaining = iter(items)
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="classify")
+    pending: set[Future[Result]] = set()
+    try:
+        while True:
+            room = 2 * concurrency - len(pending)
+            pending.update(pool.submit(work, item) for item in islice(remaining, room))
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,127 @@
+"""Where the API is and which key it takes: flag > environment > profile file > running one-machine stack.
+
+A key goes only to the URL it was configured with. One that stands alone (no URL beside it) goes to
+whatever URL the user configured elsewhere, but never to a one-machine stack that merely happens to run.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from client import stack
+from client.errors import NoApiError, UsageError
+
+DEFAULT_PROFILE = "default"
+
+_START = (
+    "Start one with `python -m local_stack up`, or add --local, or name an API with --url (WHIPPET_URL)."
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One API. The key is kept out of `repr`, and so out of logs."""
+
+    url: str
+    api_key: str | None = field(repr=False)
+
+
+def resolve(
+    url: str | None = None,
+    api_key: str | None = None,
+    profile: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """The API to use; NoApiError if none is configured or running, UsageError if a setting is wrong.
+
+    `url` and `api_key` are the flags; naming a `profile` prefers its URL to the environment's.
+    """
+    flag = _Pair(url, api_key)
+    env = _Pair(environ.get("WHIPPET_URL"), environ.get("WHIPPET_API_KEY"))
+    file = _profile(profile, environ)
+    pairs = [flag, file, env] if profile else [flag, env, file]
+    where = next((pair.url for pair in pairs if pair.url), None)
+    running = stack.running()
+    if where is None and running is None:
+        raise NoApiError("No API is configured and no one-machine stack is running.", _START)
+    if where is None and api_key:
+        raise UsageError("--api-key needs the URL it belongs to.", "Add --url, or drop --api-key.")
+    if running is not None:
+        pairs.append(_Pair(running.url, running.api_key))
+    if where is None:
+        pairs = pairs[-1:]
+    chosen = where or pairs[0].url or ""
+    return Settings(_checked_url(chosen), _checked_key(_key_for(chosen, pairs)))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    url: str | None
+    api_key: str | None = field(repr=False)
+
+    def fits(self, url: str) -> bool:
+        return bool(self.api_key) and (not self.url or _normal(self.url) == _normal(url))
+
+
+def _key_for(url: str, pairs: list[_Pair]) -> str | None:
+    """The first key that was configured with this URL, else the first that stands alone."""
+    fitting = [pair for pair in pairs if pair.fits(url)]
+    flag_first = [pair for pair in pairs[:1] if pair.api_key]
+    bound = [pair for pair in fitting if pair.url]
+    return next((pair.api_key for pair in [*flag_first, *bound, *fitting]), None)
+
+
+def _normal(url: str) -> str:
+    return url.strip().rstrip("/").lower()
+
+
+def _profile(name: str | None, environ: Mapping[str, str]) -> _Pair:
+    path = profile_file(environ)
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        fact = f"The profile file {path} cannot be read ({type(error).__name__})."
+        raise UsageError(fact, "It holds lines such as [default], url = …, api_key = …") from error
+    if name and not parser.has_section(name):
+        known = ", ".join(parser.sections()) or "none"
+        raise UsageError(f"There is no profile {name!r} in {path}.", f"Profiles there: {known}.")
+    section = name or DEFAULT_PROFILE
+    get = parser[section].get if parser.has_section(section) else lambda _: None
+    return _Pair(get("url"), get("api_key"))
+
+
+def profile_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the profile file is, whether it exists or not: WHIPPET_PROFILE_FILE, else the user's settings."""
+    if named := environ.get("WHIPPET_PROFILE_FILE"):
+        return Path(named)
+    import typer
+
+    return Path(typer.get_app_dir("whippet")) / "config.ini"
+
+
+def _checked_url(url: str) -> str:
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine or parts.query or parts.fragment or parts.username is not None:
+        raise UsageError(
+            "The API's URL cannot be used.", "It looks like https://HOST/STAGE, with no query and no password in it."
+        )
+    return url.rstrip("/")
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key is not None and not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise UsageError("The API key has characters no key has.", "Copy it again, without spaces and line ends.")
+    return key or None

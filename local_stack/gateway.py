@@ -1,0 +1,151 @@
+"""API Gateway on one machine: HTTP in, the untouched Lambda handler, HTTP out, with AWS's limits enforced.
+
+Routes, binary types and which routes need a key come from `template.yaml`. Errors that the gateway makes itself
+are problem documents with CORS headers, or browsers would hide the status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hmac
+import json
+import logging
+import uuid
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lambda_api.schema import MAX_BODY_BYTES, MAX_EVENT_BYTES, problem
+
+from . import events, workers
+from .template import Api
+
+log = logging.getLogger("whippet.gateway")
+
+INTEGRATION_SECONDS = 29
+"""How long API Gateway waits for a function (AWS quota)."""
+
+WAITING = 100
+"""Requests that may wait for a worker; more get 429, as above Lambda's concurrency limit."""
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"]
+
+
+class _Refused(Exception):
+    """An answer that the gateway gives without asking the function."""
+
+    def __init__(self, code: str, detail: str, hint: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.hint = code, detail, hint
+
+
+class Gateway:
+    """One API. `api_key` is the only key; `origins` are those of pages that may read its own errors."""
+
+    def __init__(self, api: Api, api_key: str, processes: int, origins: tuple[str, ...] = ()) -> None:
+        self._api = api
+        self._api_key = api_key.encode()
+        self._origins = origins
+        self._processes = processes
+        self._pool = workers.pool(api.handler, processes)
+        self._inside = 0
+
+    async def warm(self) -> None:
+        """Start every worker process now, so that the first request need not wait for one."""
+        pings = [self._submit('{"httpMethod": "GET", "path": "/v1/warm"}') for _ in range(self._processes)]
+        await asyncio.gather(*pings, return_exceptions=True)
+
+    def close(self) -> None:
+        """Let running events end, then stop the workers."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def __call__(self, request: Request) -> Response:
+        """The answer to a request."""
+        request_id = str(uuid.uuid4())
+        try:
+            response = await self._answer(request, request_id)
+        except _Refused as refused:
+            response = self._problem(refused, request, request_id)
+        response.headers["x-amzn-RequestId"] = request_id
+        return response
+
+    async def _answer(self, request: Request, request_id: str) -> Response:
+        self._check_route(request)
+        body = await _read(request)
+        binary = events.is_binary(request.headers.get("content-type"), self._api.binary_types)
+        event = json.dumps(events.from_request(request, body, binary, request_id, "local"))
+        if len(event) > MAX_EVENT_BYTES:
+            raise _Refused("too_large", f"The request makes an event above {MAX_EVENT_BYTES:,} bytes.", SHRINK)
+        if self._inside >= self._processes + WAITING:
+            raise _Refused("throttled", "All workers are busy and the queue is full.", "Try again in a second.")
+        self._inside += 1
+        try:
+            return events.to_response(await asyncio.wait_for(self._submit(event), INTEGRATION_SECONDS))
+        except asyncio.TimeoutError:
+            detail = f"The function did not answer within {INTEGRATION_SECONDS} seconds."
+            raise _Refused("endpoint_timeout", detail, "Try again, with fewer photos at once.") from None
+        except Exception:
+            log.exception("the function failed")
+            raise _Refused("internal", "The function failed.", "The gateway's log has the reason.") from None
+        finally:
+            self._inside -= 1
+
+    def _check_route(self, request: Request) -> None:
+        needs_key = self._api.routes.get((request.method, request.url.path))
+        if needs_key is None:
+            raise _Refused("not_found", "There is no such route.", "See /v1/openapi.json.")
+        given = request.headers.get("x-api-key", "").encode("latin-1")
+        if needs_key and not hmac.compare_digest(given, self._api_key):
+            raise _Refused("forbidden", "The API key is missing or wrong.", "Send it in the x-api-key header.")
+
+    async def _submit(self, event: str) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        pool: ProcessPoolExecutor = self._pool
+        try:
+            return await loop.run_in_executor(pool, workers.invoke, event)
+        except BrokenProcessPool:
+            # A killed worker breaks the whole pool; the first to notice replaces it.
+            if self._pool is pool:
+                self._pool = workers.pool(self._api.handler, self._processes)
+            raise
+
+    def _problem(self, refused: _Refused, request: Request, request_id: str) -> Response:
+        document = problem(refused.code, refused.detail, refused.hint, request_id)
+        headers = {"Retry-After": "1"} if document.status == 429 else {}
+        origin = request.headers.get("origin")
+        if origin in self._origins:
+            headers |= {"Access-Control-Allow-Origin": str(origin), "Vary": "Origin"}
+        text = json.dumps(dataclasses.asdict(document))
+        return Response(text, document.status, headers, "application/problem+json")
+
+
+SHRINK = "Send a smaller photo; python -m client shrinks by itself."
+
+
+async def _read(request: Request) -> bytes:
+    """The whole body; refused above API Gateway's limit without keeping more than that in memory."""
+    too_large = _Refused("too_large", f"The body is larger than {MAX_BODY_BYTES:,} bytes.", SHRINK)
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        raise too_large
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise too_large
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise _Refused("bad_request", "The connection closed within the body.", "Send it again.") from None
+    return b"".join(chunks)
+
+
+def application(gateway: Gateway) -> Starlette:
+    """The ASGI application of a gateway: every path and method is its own to refuse."""
+    return Starlette(routes=[Route("/{path:path}", gateway.__call__, methods=METHODS)])

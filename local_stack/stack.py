@@ -1,0 +1,213 @@
+"""Starts the parts as processes, joins them by URLs, watches them, stops them.
+
+    endpoint   python -m model_serving serve      the archive's hooks behind SageMaker's wire shape
+    gateway    python -m local_stack gateway      the Lambda handler behind API Gateway's
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from client.stack import state_file
+
+from .errors import StackError
+
+READY_SECONDS = 120
+"""A large model on a slow disk takes its time to load."""
+
+STOP_SECONDS = 10
+KEY_VARIABLE = "WHIPPET_STACK_KEY"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `up` was asked for. `workers` are requests on which each part works at once."""
+
+    model: Path
+    api_key: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 4
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Description:
+    """A running stack, as told to scripts and to the client."""
+
+    url: str
+    api_key: str
+    endpoint_url: str
+    model: str
+    pid: int
+
+
+class Part:
+    """One child process; its first line of output is its address, its log goes to a file."""
+
+    def __init__(self, name: str, command: list[str], env: dict[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        with log.open("wb") as stream:
+            # A session of its own: Ctrl-C reaches us alone, and we stop the parts in order.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                env=env,
+                start_new_session=True,
+            )
+
+    def address(self) -> str:
+        """The URL it listens on; StackError if it ended instead."""
+        stdout: Any = self.process.stdout
+        line = stdout.readline()
+        if not line:
+            self.process.wait(STOP_SECONDS)
+            raise self.death()
+        url: str = json.loads(line)["url"]
+        return url
+
+    def death(self) -> StackError:
+        """What to tell of its end: how, and the last line of its log."""
+        code = self.process.returncode
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = f" Its last words: {lines[-1].removeprefix('error: ')}" if lines else ""
+        return StackError(f"the {self.name} {how}.{last}")
+
+    def stop(self) -> None:
+        """Ask it to end, insist after ten seconds."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream:
+                stream.close()
+
+
+class Stack:
+    """The running parts. Use `start`, then `wait`, and `stop` in any case."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.logs = Path(tempfile.mkdtemp(prefix="whippet-logs-"))
+        self._parts: list[Part] = []
+        self._stopping = threading.Event()
+
+    def start(self) -> Description:
+        """Start both parts and wait until a request went all the way through; StackError if one fails."""
+        options = self.options
+        serve = ["model_serving", "serve", str(options.model), "--port", "0", "--json", "--with-parent"]
+        endpoint = self._run("endpoint", serve, dict(os.environ))
+        endpoint_url = endpoint.address()
+        gateway = ["local_stack", "gateway", "--host", options.host, "--port", str(options.port)]
+        gateway += ["--workers", str(options.workers)]
+        gateway += [word for origin in options.origins for word in ("--allow-origin", origin)]
+        url = self._run("gateway", gateway, self._environment(endpoint_url)).address()
+        self._await_health(url)
+        description = Description(url, options.api_key, endpoint_url, str(options.model), os.getpid())
+        _write_state(description)
+        return description
+
+    def wait(self) -> None:
+        """Return when `request_stop` was called; StackError as soon as a part has ended by itself."""
+        while not self._stopping.wait(0.2):
+            self._check_alive()
+
+    def request_stop(self) -> None:
+        """Make `wait` and `start` return; safe in a signal handler."""
+        self._stopping.set()
+
+    def stop(self) -> None:
+        """Stop the gateway, then the endpoint; forget the state file if it is ours."""
+        for part in reversed(self._parts):
+            part.stop()
+        _remove_state()
+
+    def discard_logs(self) -> None:
+        """After a clean end nobody needs them."""
+        shutil.rmtree(self.logs, ignore_errors=True)
+
+    def _run(self, name: str, command: list[str], env: dict[str, str]) -> Part:
+        part = Part(name, command, env, self.logs / f"{name}.log")
+        self._parts.append(part)
+        return part
+
+    def _environment(self, endpoint_url: str) -> dict[str, str]:
+        """The function's environment: made-up credentials and no AWS configuration, so that nothing can leave."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        env |= {
+            KEY_VARIABLE: self.options.api_key,
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": endpoint_url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
+        # Metrics are for CloudWatch, and a line a request would fill the log of a long run.
+        return {"POWERTOOLS_METRICS_DISABLED": "true", "POWERTOOLS_LOG_LEVEL": "WARNING", **env}
+
+    def _await_health(self, url: str) -> None:
+        """The endpoint answers as soon as the model is loaded; until then its socket lets callers wait."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            self._check_alive()
+            if self._stopping.is_set():
+                raise KeyboardInterrupt
+            try:
+                opener.open(f"{url}/v1/health", timeout=READY_SECONDS).close()
+                return
+            except urllib.error.HTTPError as error:
+                error.close()
+                self._stopping.wait(0.1)
+            except OSError:
+                self._stopping.wait(0.1)
+        raise StackError(f"the stack is not ready after {READY_SECONDS} s. Its logs: {self.logs}")
+
+    def _check_alive(self) -> None:
+        for part in self._parts:
+            if part.process.poll() is not None:
+                raise part.death()
+
+
+def _write_state(description: Description) -> None:
+    """Readable for the owner alone: it holds the key."""
+    path = state_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+        json.dump(asdict(description), out)
+    os.replace(partial, path)
+
+
+def _remove_state() -> None:
+    """Only our own: a stack that started later has written its own there."""
+    path = state_file()
+    try:
+        ours = json.loads(path.read_text(encoding="utf-8")).get("pid") == os.getpid()
+    except (OSError, ValueError):
+        return
+    if ours:
+        path.unlink(missing_ok=True)
