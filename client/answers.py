@@ -8,8 +8,8 @@ from typing import Any, TypeVar, get_args
 
 from client.transport import bad_answer
 from lambda_api.schema import (
-    ClassInfo,
     Classification,
+    ClassInfo,
     Decision,
     Health,
     InputSize,

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 
 from client import answers, photo, pool, reading, settings
@@ -40,8 +40,8 @@ class Client:
         *,
         profile: str | None = None,
         top_k: int = DEFAULT_TOP_K,
-        concurrency: int = 4,
-        timeout: float = 30.0,
+        concurrency: int = settings.DEFAULT_CONCURRENCY,
+        timeout: float = settings.DEFAULT_TIMEOUT,
         shrink: bool = True,
     ) -> None:
         """`timeout` is seconds a try; `concurrency` photos are under way at once in `classify_folder`.
@@ -92,7 +92,7 @@ class Client:
         self.preflight()
         return self.classify_many(Listing([os.fspath(folder)]))
 
-    def classify_many(self, sources: Iterable[Source]) -> Iterator[Outcome]:
+    def classify_many(self, sources: Iterable[Source]) -> Generator[Outcome, None, None]:
         """Label all sources, `concurrency` at once, one outcome each in order of completion; never raises."""
         photo.formats()  # here, since Pillow's loading of its plugins is not made for threads
         return pool.run(self._outcome, sources, self._concurrency)

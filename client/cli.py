@@ -13,12 +13,18 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING
 
 import typer
 
+from client import options
 from client.errors import ClientError, UsageError
+from client.output import json_line, printable
+from client.settings import DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT
+from lambda_api.schema import DEFAULT_TOP_K
+
+if TYPE_CHECKING:
+    from client.api import Client
 
 SOME_FAILED, USAGE, NO_API, INTERRUPTED = 1, 2, 3, 130
 
@@ -29,43 +35,35 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# typer reads these annotations at run time, where Python 3.10 wants Optional for its own types
-Url = Annotated[Optional[str], typer.Option("--url", help="The API's base URL. Else WHIPPET_URL, profile, running stack.")]
-Key = Annotated[Optional[str], typer.Option("--api-key", help="Its key. Else WHIPPET_API_KEY, profile.")]
-Profile = Annotated[Optional[str], typer.Option("--profile", help="Section of the profile file to use.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for an answer, a try.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what goes over the wire.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.command()
 def classify(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs, URLs, or - for names on stdin.")],
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Labels a photo.")] = 5,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Photos under way at once.")] = 4,
-    format: Annotated[Optional["Format"], typer.Option("--format", help="Default: a table on a terminal, else jsonl; with -o by suffix.")] = None,
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="Write the lines to FILE as they come.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
-    no_shrink: Annotated[bool, typer.Option("--no-shrink", help="Send files as they are, metadata included.")] = False,
-    url: Url = None,
-    api_key: Key = None,
-    profile: Profile = None,
-    timeout: Timeout = 30.0,
-    local: Annotated[bool, typer.Option("--local", help="Start a one-machine stack just for this run.")] = False,
-    model: Annotated[Optional[str], typer.Option("--model", metavar="FILE", help="With --local: the model archive to serve.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
-    debug: Debug = False,
+    paths: options.Paths,
+    top_k: options.TopK = DEFAULT_TOP_K,
+    concurrency: options.Concurrency = DEFAULT_CONCURRENCY,
+    lines: options.LineFormat = None,
+    output: options.Output = None,
+    force: options.Force = False,
+    no_shrink: options.NoShrink = False,
+    url: options.Url = None,
+    api_key: options.Key = None,
+    profile: options.Profile = None,
+    timeout: options.Timeout = DEFAULT_TIMEOUT,
+    local: options.Local = False,
+    model: options.ModelFile = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Label photos: one line each, as they are done.
 
     Example: python -m client classify photos/ -o labels.jsonl
     """
     with _errors(debug), ExitStack() as stack:
-        _check_local(local, model, url, api_key, profile)
+        _check_local(local, model, url or api_key or profile)
         from client.api import Client
         from client.command import Batch, Job
 
-        batch = Batch(Job.of(paths, output, format, top_k, quiet=quiet, force=force))
+        batch = Batch(Job.of(paths, output, lines, top_k, quiet=quiet, force=force))
         if local:
             url, api_key = stack.enter_context(_own_stack(model, quiet))
         client = stack.enter_context(
@@ -82,3 +80,140 @@ def classify(
         client.preflight()
         code = batch.run(client)
     raise typer.Exit(code)
+
+
+@app.command()
+def health(
+    url: options.Url = None,
+    api_key: options.Key = None,
+    profile: options.Profile = None,
+    timeout: options.Timeout = DEFAULT_TIMEOUT,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say whether the API and its model endpoint answer.
+
+    Example: python -m client health
+    """
+    with _client(url, api_key, profile, timeout, debug) as client:
+        answer = client.health()
+    if json:
+        _print_json(answer)
+    else:
+        name, version = printable(answer.model.name), printable(answer.model.version)
+        typer.echo(f"ok: {name} {version} answers at {client.url}")
+
+
+@app.command()
+def model(
+    url: options.Url = None,
+    api_key: options.Key = None,
+    profile: options.Profile = None,
+    timeout: options.Timeout = DEFAULT_TIMEOUT,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Describe the model, its classes and the API's limits.
+
+    Example: python -m client model --json
+    """
+    with _client(url, api_key, profile, timeout, debug) as client:
+        answer = client.model()
+    if json:
+        _print_json(answer)
+        return
+    some = ", ".join(printable(c.label) for c in answer.classes[:5])
+    limits = answer.limits
+    typer.echo(f"model    {printable(answer.name)}\nversion  {printable(answer.version)}")
+    typer.echo(f"classes  {len(answer.classes):,}: {some}{' …' if len(answer.classes) > 5 else ''}")
+    typer.echo(f"input    shorter side {answer.input.resize} px, centre {answer.input.crop} px")
+    sizes = f"{limits.image_bytes:,} bytes and {limits.pixels:,} pixels a photo"
+    typer.echo(f"limits   {sizes}, top {limits.top_k:,}")
+
+
+def main() -> None:
+    """Run the command line of this process and end it with its exit code."""
+    # Python ends background jobs of a shell without SIGINT; SIGTERM always comes, and ends a run as cleanly.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # about broken metadata, between the result lines
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text file in a process
+    try:
+        app()
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _leave(INTERRUPTED)
+        raise
+
+
+def _leave(code: int) -> None:
+    """End now: threads that wait for an answer or a retry would hold up a normal exit for minutes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@contextmanager
+def _client(url: str | None, api_key: str | None, profile: str | None, timeout: float, debug: bool) -> Iterator[Client]:
+    with _errors(debug):
+        from client.api import Client
+
+        with Client(url, api_key, profile=profile, timeout=timeout) as client:
+            yield client
+
+
+@contextmanager
+def _errors(debug: bool) -> Iterator[None]:
+    """Expected errors as one line and an exit code; with `debug` the traceback before it."""
+    if debug:
+        import logging
+
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    try:
+        yield
+    except ClientError as error:
+        _complain(f"{error.detail} {error.hint}", debug)
+        raise typer.Exit(USAGE if isinstance(error, UsageError) else NO_API) from None
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(SOME_FAILED) from None
+    except OSError as error:
+        _complain(f"The results cannot be written: {error.strerror}.", debug)
+        raise typer.Exit(SOME_FAILED) from None
+    except KeyboardInterrupt:
+        _complain("interrupted", debug)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _complain(text: str, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    shown = "\n".join(printable(line) for line in text.strip().split("\n"))
+    print(f"error: {shown}", file=sys.stderr, flush=True)
+
+
+def _check_local(local: bool, model: str | None, elsewhere: str | None) -> None:
+    if model is not None and not local:
+        raise UsageError("--model goes with --local.", "Add --local, or drop --model.")
+    if local and elsewhere:
+        raise UsageError("--local starts its own API.", "Drop --url, --api-key and --profile, or drop --local.")
+    if model is not None and not os.path.isfile(model):
+        raise UsageError(f"There is no model archive {model}.", "Make one with `python -m model_serving pack`.")
+
+
+@contextmanager
+def _own_stack(model: str | None, quiet: bool) -> Iterator[tuple[str, str]]:
+    from client import local
+
+    if not quiet and sys.stderr.isatty():
+        print("starting a one-machine stack …", file=sys.stderr, flush=True)
+    with local.started(model) as stack:
+        yield stack.url, stack.api_key
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json_line(dataclasses.asdict(value)))  # type: ignore[call-overload]  # a dataclass of the contract

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import io
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 from client import output, screen
 from client.api import Client
 from client.errors import UsageError
-from client.output import Writer, printable
+from client.output import Format, Writer, printable
 from client.sources import PHOTO_SUFFIXES, STDIN, Listing, Source
 
 if TYPE_CHECKING:
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
 
 OK, SOME_FAILED, INTERRUPTED = 0, 1, 130
 """Exit codes of a run that began; the others are in `cli`."""
-
-
-class Format(str, enum.Enum):
-    """How result lines look."""
-
-    table = "table"
-    jsonl = "jsonl"
-    csv = "csv"
 
 
 @dataclass(frozen=True)
@@ -46,14 +37,21 @@ class Job:
 
     @classmethod
     def of(
-        cls, paths: list[str], path: Path | None, format: Format | None, top_k: int, *, quiet: bool, force: bool
+        cls,
+        paths: list[str],
+        path: Path | None,
+        lines: Format | None,
+        top_k: int,
+        *,
+        quiet: bool,
+        force: bool,
     ) -> Job:
         """A job with the format chosen where none is named: by suffix, or a table for a terminal."""
-        if format is None and path is not None:
-            format = Format.csv if path.suffix.lower() == ".csv" else Format.jsonl
-        elif format is None:
-            format = Format.table if sys.stdout.isatty() else Format.jsonl
-        return cls(paths, path, format, top_k, quiet, force)
+        if lines is None and path is not None:
+            lines = Format.csv if path.suffix.lower() == ".csv" else Format.jsonl
+        elif lines is None:
+            lines = Format.table if sys.stdout.isatty() else Format.jsonl
+        return cls(paths, path, lines, top_k, quiet, force)
 
 
 class Batch:

@@ -37,7 +37,7 @@ class NoApiError(ClientError):
 
 
 class UnreachableError(ClientError):
-    """No answer came: the connection was refused or broke (`unreachable`), or it took too long (`timeout`)."""
+    """No answer came: the connection failed (`unreachable`), or it took too long (`timeout`)."""
 
 
 class ApiError(ClientError):

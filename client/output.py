@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import enum
 import io
 import json
 import os
@@ -32,6 +33,14 @@ CSV_COLUMNS = (
 
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+
+
+class Format(str, enum.Enum):
+    """How result lines look."""
+
+    table = "table"
+    jsonl = "jsonl"
+    csv = "csv"
 
 
 class Writer(Protocol):
@@ -64,7 +73,7 @@ class Csv:
 
     def write(self, outcome: Outcome) -> None:
         """Write one row and flush it."""
-        ranked = [(p.label, p.class_id, p.score) for p in outcome.predictions[: self._top_k]]
+        ranked: list[tuple[Any, ...]] = [(p.label, p.class_id, p.score) for p in outcome.predictions[: self._top_k]]
         first, *others = ranked or [("", "", "")]
         error = outcome.error
         why = (error.code, error.detail, error.hint) if error else ("", "", "")

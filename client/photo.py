@@ -27,7 +27,7 @@ difference of 1 in 255 on 12-megapixel photos; 1.5 shifts the crop by half a pix
 leaves room for a model that looks closer, at 4 % of the bytes.
 """
 
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")  # MPO opens as JPEG
 _NOT_IN_PILLOW = ("image/avif", "image/heic")
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def prepare(data: bytes, target: Target, *, shrink: bool = True) -> Upload:
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Formats the installed Pillow reads, out of those the API takes; an explicit list keeps EPS and kin out."""
+    """Formats the API takes and the installed Pillow reads; an explicit list keeps EPS and kin out."""
     from PIL import Image
 
     try:
@@ -94,7 +94,7 @@ def formats() -> tuple[str, ...]:
     except ImportError:
         log.debug("pillow_heif is not installed: HEIC files are sent as they are")
     Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN or name == "MPO")
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _media_type(data: bytes) -> str:
@@ -115,7 +115,7 @@ def _checked(upload: Upload, target: Target, hint: str) -> Upload:
 
 
 def _open(data: bytes, media_type: str, target: Target) -> Image.Image | None:
-    """The opened photo, not yet decoded; None for a format the API takes and the installed Pillow does not."""
+    """The opened photo, not yet decoded; None for a format that only the API reads."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -126,7 +126,7 @@ def _open(data: bytes, media_type: str, target: Target) -> Image.Image | None:
         if media_type in _NOT_IN_PILLOW:
             return None
         raise _bad_image("cannot be read") from error
-    except Exception as error:  # Pillow raises SyntaxError, struct.error, EOFError and more on hostile headers
+    except Exception as error:  # hostile headers raise SyntaxError, struct.error, EOFError and more
         raise _bad_image("cannot be read") from error
     if image.width * image.height > target.pixels:
         raise _too_many_pixels(f"The photo has {image.width:,} x {image.height:,} pixels", target)
@@ -152,4 +152,4 @@ def _too_many_pixels(fact: str, target: Target) -> PhotoError:
 
 
 def _bad_image(what: str) -> PhotoError:
-    return PhotoError("bad_image", f"The photo {what}.", "Open it in a viewer; if it shows, save it again as JPEG.")
+    return PhotoError("bad_image", f"The photo {what}.", "If a viewer shows it, save it again as JPEG.")

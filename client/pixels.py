@@ -12,7 +12,11 @@ DRAFT_FACTOR = 2
 """Let the JPEG decoder drop resolution down to this many times the shrunk size: 2-3 times faster."""
 
 SHRUNK_JPEG = {"quality": 90, "subsampling": "4:2:0", "optimize": True}
-"""The model sees this at half size, where 4:2:0 costs nothing; quality 95 adds half the bytes for 0.1 in 255."""
+"""The model sees this at half size, where 4:2:0 costs little.
+
+On 12-megapixel photos: 4 % of the bytes, mean pixel difference 1.0 in 255 at the model's input; quality 95
+with 4:4:4 has 7 % and 0.6.
+"""
 
 UNSHRUNK_JPEG = {"quality": 95, "subsampling": "4:4:4"}
 """For small photos that come from another format: the model may see these pixels one to one."""
@@ -73,9 +77,10 @@ def decode(image: Image.Image, target: Callable[[int, int], tuple[int, int]]) ->
 def encode(decoded: Decoded) -> tuple[bytes, str]:
     """The bytes to send and their media type; of all metadata only the ICC profile is in them."""
     image = decoded.image if decoded.intact else decoded.image.copy()  # a copy has no TIFF tags
-    profile = image.info.get("icc_profile")
-    image.info = {"icc_profile": profile} if profile else {}
     name, options = _encoder(image.mode, decoded)
+    if profile := image.info.get("icc_profile"):
+        options["icc_profile"] = profile
+    image.info = {}  # where Pillow's encoders look for comments, EXIF and XMP to carry over
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
     return buffer.getvalue(), _MEDIA_TYPES[name]
@@ -103,8 +108,6 @@ def _sendable(image: Image.Image) -> Image.Image:
     if image.mode in _LOSSLESS or image.mode in ("CMYK", "YCbCr"):
         return image
     clear = image.has_transparency_data
-    if image.mode in ("1", "L", "La"):
-        mode = "LA" if clear else "L"
-    else:
-        mode = "RGBA" if clear else "RGB"
+    grey = image.mode in ("1", "L", "La")
+    mode = ("L" if grey else "RGB") + ("A" if clear else "")
     return image if image.mode == mode else image.convert(mode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def run(work: Callable[[Item], Result], items: Iterable[Item], concurrency: int) -> Iterator[Result]:
+def run(work: Callable[[Item], Result], items: Iterable[Item], concurrency: int) -> Generator[Result, None, None]:
     """Yield `work(item)` for every item as it completes, with `concurrency` threads.
 
     At most twice as many items are taken ahead, so that endless listings cost no memory. Closing the

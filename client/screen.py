@@ -109,7 +109,8 @@ class Tally:
         """One line: photos, failures by code, other files ignored, seconds, photos a second."""
         seconds = time.perf_counter() - self._started
         codes = ", ".join(f"{code} {count}" for code, count in self.failures.most_common())
-        parts = [f"{self.done - self.failed} classified", f"{self.failed} failed" + (f" ({codes})" if codes else "")]
+        failed = f"{self.failed} failed" + (f" ({codes})" if codes else "")
+        parts = [f"{self.done - self.failed} classified", failed]
         if ignored:
             parts.append(_count(ignored, "other file") + " ignored")
         if links:

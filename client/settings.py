@@ -18,9 +18,13 @@ from client.errors import NoApiError, UsageError
 
 DEFAULT_PROFILE = "default"
 
-_START = (
-    "Start one with `python -m local_stack up`, or add --local, or name an API with --url (WHIPPET_URL)."
-)
+DEFAULT_CONCURRENCY = 4
+"""Photos under way at once: two cores' worth of model plus what shrinks and travels meanwhile."""
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds to wait for each answer: the API's gateway gives up after 29."""
+
+_START = "Start one with `python -m local_stack up`, or add --local, or name an API with --url (WHIPPET_URL)."
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,12 @@ def _checked_url(url: str) -> str:
         fine = False
     if not fine or parts.query or parts.fragment or parts.username is not None:
         raise UsageError(
-            "The API's URL cannot be used.", "It looks like https://HOST/STAGE, with no query and no password in it."
+            "The API's URL cannot be used.", "It looks like https://HOST/STAGE, without query and password."
         )
     return url.rstrip("/")
 
 
 def _checked_key(key: str | None) -> str | None:
     if key is not None and not (key.isascii() and key.isprintable() and key == key.strip()):
-        raise UsageError("The API key has characters no key has.", "Copy it again, without spaces and line ends.")
+        raise UsageError("The API key has characters no key has.", "Copy it again, without spaces.")
     return key or None

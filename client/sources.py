@@ -15,7 +15,21 @@ from client.reading import is_url
 from lambda_api.schema import SNIFF_BYTES, sniff_media_type
 
 PHOTO_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .png .webp .gif .bmp .tif .tiff .avif .heic .heif .mpo".split()
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".mpo",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".heic",
+        ".heif",
+    }
 )
 """Suffixes that make a file in a folder a photo; any other file is one if its first bytes say so."""
 

@@ -1,4 +1,4 @@
-"""The one-machine stack as the client sees it: a state file of a running one, or a process started for a run."""
+"""The one-machine stack as the client sees it: the state file of a running one."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ MAX_RETRY_AFTER = 30
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _DOWN = frozenset({"unreachable", "timeout", "endpoint_unavailable"})
 _DOWN_STATUS = frozenset({502, 503})
-_CODES = {status: code for code, (status, _) in reversed(ERRORS.items())}
-_RERUN = "Check the URL and that the API runs (on one machine: `python -m local_stack up`), then run this again."
+_CODES = {status: code for code, (status, _) in reversed(list(ERRORS.items()))}
+_RERUN = "Check the URL and that the API runs (on one machine: `python -m local_stack up`); then run it again."
 
 
 class _Retry(Retry):
@@ -175,7 +175,7 @@ def _reason(error: requests.RequestException) -> Exception | None:
 
 
 def _is_down(error: ClientError) -> bool:
-    return error.code in _DOWN or isinstance(error, ApiError) and error.status in _DOWN_STATUS
+    return error.code in _DOWN or (isinstance(error, ApiError) and error.status in _DOWN_STATUS)
 
 
 def _answer(response: requests.Response) -> dict[str, Any]:
@@ -194,11 +194,11 @@ def _answer(response: requests.Response) -> dict[str, Any]:
 def bad_answer(status: int) -> ApiError:
     """The error for an answer that is not the API's: a proxy's page, a redirect, a stranger's JSON."""
     fact = f"The answer (status {status}) is not one of this API's."
-    return ApiError(status, "bad_answer", fact, "Check the URL, and what stands between: a proxy, a login page.")
+    return ApiError(status, "bad_answer", fact, "Check the URL and what is in between: a proxy, a login page.")
 
 
 def _problem(status: int, data: dict[str, Any]) -> ApiError:
-    """The error of a problem document, or of a gateway's own `{"message": …}`, whose status is all it says."""
+    """The error of a problem document, or of a gateway's `{"message": …}`, whose status says it all."""
     code = data.get("code") or _CODES.get(403 if status == 401 else status)
     if not isinstance(code, str):
         return bad_answer(status)

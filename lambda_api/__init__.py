@@ -1,0 +1,1 @@
+"""The function behind the API: HTTP request -> endpoint call -> JSON."""

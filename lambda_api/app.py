@@ -49,7 +49,7 @@ PROBLEM_JSON = "application/problem+json"
 
 logger = Logger(service=SERVICE)
 metrics = Metrics(namespace="Whippet", service=SERVICE)
-router = APIGatewayRouter()
+router = APIGatewayRouter()  # type: ignore[no-untyped-call]  # powertools leaves it untyped
 
 TopK = Annotated[int, Query(ge=1, le=MAX_TOP_K, description="Labels wanted, best first.")]
 BatchTopK = Annotated[int, Query(ge=1, le=MAX_BATCH_TOP_K, description="Labels wanted for each photo.")]
@@ -203,5 +203,3 @@ def _on_failure(error: Exception) -> Response[str]:
     logger.exception("the function failed", exc_info=error)
     detail = "The API failed on this request."
     return _answer(problem("internal", detail, "Quote the request_id to its operator.", _request_id()))
-
-

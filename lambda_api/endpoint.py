@@ -13,13 +13,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    ClientError,
-    ConnectionError,
-    ConnectTimeoutError,
-    HTTPClientError,
-    ReadTimeoutError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from .errors import ApiError, EndpointError
 from .schema import ERRORS
@@ -61,7 +55,8 @@ class Endpoint:
             raise _of_aws(error) from None
         except (ReadTimeoutError, ConnectTimeoutError):
             raise EndpointError("endpoint_timeout", "The model endpoint did not answer in time.", LATER) from None
-        except (ConnectionError, HTTPClientError):
+        except BotoCoreError as error:
+            log.warning("InvokeEndpoint failed: %s", type(error).__name__)
             detail = "The model endpoint cannot be reached."
             raise EndpointError("endpoint_unavailable", detail, "It may be starting or stopped. " + LATER) from None
         except ValueError:

@@ -1,8 +1,8 @@
 """Errors of the API: one class, told apart by the codes of `schema.ERRORS`.
 
-    ApiError
-    ├── EndpointError     the model endpoint's fault or state (502, 503, 504, 429)
-    └── (itself)          the caller's fault (4xx)
+ApiError
+├── EndpointError     the model endpoint's fault or state (502, 503, 504, 429)
+└── (itself)          the caller's fault (4xx)
 """
 
 from __future__ import annotations

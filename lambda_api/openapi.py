@@ -67,7 +67,7 @@ def _error(status: int) -> dict[str, Any]:
 def _problem() -> dict[str, Any]:
     text = {"type": "string"}
     names = ("type", "title", "detail", "hint", "request_id")
-    properties: dict[str, Any] = {name: text for name in names}
+    properties: dict[str, Any] = dict.fromkeys(names, text)
     properties |= {"status": {"type": "integer"}, "code": {"type": "string", "enum": list(ERRORS)}}
     return {"type": "object", "title": "Problem", "properties": properties, "required": list(properties)}
 
@@ -78,7 +78,7 @@ def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
 
 def _single_body() -> dict[str, Any]:
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
-    content = {media_type: _BINARY for media_type in (*MEDIA_TYPES, "application/octet-stream")}
+    content = dict.fromkeys((*MEDIA_TYPES, "application/octet-stream"), _BINARY)
     content["multipart/form-data"] = _object({"image": file}, ["image"])
     content["application/json"] = _object({"image": _BASE64}, ["image"])
     return {"required": True, "content": content}

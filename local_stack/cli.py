@@ -41,7 +41,9 @@ def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.", min=0, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(help="Requests worked on at once.", min=1)] = 4,
-    api_key: Annotated[str | None, typer.Option(envvar=KEY_VARIABLE, help="The API's key; made up if left out.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar=KEY_VARIABLE, help="The API's key; made up if left out.")
+    ] = None,
     allow_origin: Origins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say it as one JSON line when ready.")] = False,
 ) -> None:
@@ -52,7 +54,9 @@ def up(
     from .models import default_archive
 
     archive = (model or default_archive()).absolute()
-    stack = Stack(Options(archive, api_key or secrets.token_urlsafe(24), host, port, workers, tuple(allow_origin or ())))
+    stack = Stack(
+        Options(archive, api_key or secrets.token_urlsafe(24), host, port, workers, tuple(allow_origin or ()))
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stack.request_stop())
     try:

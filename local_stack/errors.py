@@ -1,6 +1,6 @@
 """What can go wrong with the one-machine stack.
 
-    StackError    a part cannot start or has died; one line with the fact and the mend
+StackError    a part cannot start or has died; one line with the fact and the mend
 """
 
 from __future__ import annotations

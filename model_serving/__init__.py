@@ -1,0 +1,1 @@
+"""Model archives and their serving: `model.tar.gz` -> predictions."""

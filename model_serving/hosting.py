@@ -24,7 +24,9 @@ def bind(host: str, port: int) -> tuple[socket.socket, str]:
     try:
         listener.bind((host, port))
     except OSError as error:
-        raise PortError(f"port {port} of {host} cannot be used ({error.strerror}). Take another, or --port 0.") from None
+        raise PortError(
+            f"port {port} of {host} cannot be used ({error.strerror}). Take another, or --port 0."
+        ) from None
     listener.listen(1024)
     shown = f"[{host}]" if ":" in host else host
     return listener, f"http://{shown}:{listener.getsockname()[1]}"

@@ -74,7 +74,9 @@ def input_fn(body: bytes | bytearray | str, content_type: str | None, context: A
         return error
 
 
-def predict_fn(request: Request | RequestError, model: Classifier, context: Any = None) -> dict[str, Any] | RequestError:
+def predict_fn(
+    request: Request | RequestError, model: Classifier, context: Any = None
+) -> dict[str, Any] | RequestError:
     """The answer as JSON-ready data, or the error that input_fn found or the one photo has."""
     if isinstance(request, RequestError):
         return request

@@ -14,6 +14,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 OURS = ("model_serving", "training", "lambda_api", "client", "local_stack")
@@ -90,6 +91,7 @@ class Hooks:
         self.model = inference.model_fn(folder, Context())
 
     def __call__(self, body: bytes | str, content_type: str) -> tuple[int, dict[str, Any]]:
+        """Status and document of the answer; AssertionError if a traceback is in it."""
         context = Context()
         request = self.module.input_fn(body, content_type, context)
         answer = self.module.predict_fn(request, self.model, context)
@@ -102,22 +104,26 @@ class Hooks:
 def checks(hooks: Hooks) -> Iterator[tuple[str, Callable[[], None]]]:
     """Name and function of each check; the function raises where the promise is broken."""
     for name, make in GOOD.items():
-        yield f"labels a {name}", lambda make=make: _labelled(hooks(make(), "application/octet-stream"))
+        yield f"labels a {name}", partial(_labels, hooks, make)
     for name, (make, status) in HOSTILE.items():
-        yield f"refuses: {name}", lambda make=make, status=status: _refused(hooks(make(), "image/jpeg"), status)
+        yield f"refuses: {name}", partial(_refuses, hooks, make, status)
     yield "refuses an array that would be unpickled", lambda: _refused(hooks(b"\x93NUMPY", "application/x-npy"), 415)
     yield "refuses JSON that is none", lambda: _refused(hooks("{", "application/json"), 400)
     yield "one bad photo of many spoils no other", lambda: _many(hooks)
     yield "describes itself", lambda: _described(hooks)
 
 
-def _labelled(answer: tuple[int, dict[str, Any]]) -> None:
-    status, body = answer
+def _labels(hooks: Hooks, make: Callable[[], bytes]) -> None:
+    status, body = hooks(make(), "application/octet-stream")
     assert status == 200, f"status {status}: {body}"
     scores = [p["score"] for p in body["predictions"]]
     assert scores and scores == sorted(scores, reverse=True), "scores do not fall"
-    assert 0 <= scores[-1] and sum(scores) <= 1.0001, "scores are no probabilities"
+    assert scores[-1] >= 0 and sum(scores) <= 1.0001, "scores are no probabilities"
     assert body["decision"] in ("confident", "unsure", "unknown"), body["decision"]
+
+
+def _refuses(hooks: Hooks, make: Callable[[], bytes], status: int) -> None:
+    _refused(hooks(make(), "image/jpeg"), status)
 
 
 def _refused(answer: tuple[int, dict[str, Any]], status: int) -> None:

@@ -59,7 +59,7 @@ class Hooks:
     def __init__(self, folder: Path) -> None:
         sys.path.insert(0, str(folder / "code"))
         self._module: Any = importlib.import_module("inference")
-        if Path(self._module.__file__).parent != folder / "code":
+        if Path(str(self._module.__file__)).parent != folder / "code":
             raise ArchiveError("another module named inference was imported before; serve in a process of its own")
         self._model = self._module.model_fn(str(folder), Context({}))
 
@@ -74,10 +74,14 @@ class Hooks:
         return text, media_type
 
 
+Invoke = Callable[[bytes, "str | None", Context], "tuple[str, str]"]
+"""Body, content type and context of a request -> body and media type of the answer."""
+
+
 class Endpoint:
     """Runs hooks in `workers` threads, keeps at most `queue` requests waiting."""
 
-    def __init__(self, hooks: Callable[[bytes, str | None, Context], tuple[str, str]], workers: int, queue: int) -> None:
+    def __init__(self, hooks: Invoke, workers: int, queue: int) -> None:
         self._hooks = hooks
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._capacity = workers + queue
@@ -157,9 +161,7 @@ def _no_endpoint(name: str) -> JSONResponse:
     return JSONResponse(message, 400, {"x-amzn-ErrorType": "ValidationError"})
 
 
-def application(
-    hooks: Callable[[bytes, str | None, Context], tuple[str, str]], workers: int, queue: int = QUEUE, name: str = "whippet"
-) -> Starlette:
+def application(hooks: Invoke, workers: int, queue: int = QUEUE, name: str = "whippet") -> Starlette:
     """The ASGI application that serves `hooks` as the endpoint `name`."""
     endpoint = Endpoint(hooks, workers, queue)
 

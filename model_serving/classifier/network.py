@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -45,9 +46,10 @@ def _unit(cin: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1
     norm = _NORM(cout)
     if stride == 1:
         relu6 = nn.ReLU6 if act else None
-        return Conv2dNormActivation(
+        unit: nn.Sequential = Conv2dNormActivation(
             cin, cout, kernel, groups=groups, norm_layer=lambda _: norm, activation_layer=relu6
         )
+        return unit
     conv = SameConv2d(cin, cout, kernel, stride, groups=groups, bias=False)
     return nn.Sequential(conv, norm, nn.ReLU6(inplace=True))
 
@@ -192,7 +194,7 @@ def _conv_norm_pairs(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]
     """(parent, convolution's name, BatchNorm's name) for neighbours of fitting width."""
     for parent in network.modules():
         children = list(parent.named_children())
-        for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                if conv.out_channels == norm.num_features:
-                    yield parent, conv_name, norm_name
+        for (conv_name, conv), (norm_name, norm) in pairwise(children):
+            neighbours = isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            if neighbours and conv.out_channels == norm.num_features:
+                yield parent, conv_name, norm_name

@@ -140,13 +140,16 @@ class Classifier:
             for ticket in batch:
                 ticket.outcome = error
             return
-        for ticket, part in zip(batch, rows.split([len(t.pixels) for t in batch]), strict=True):
-            ticket.outcome = part
+        start = 0
+        for ticket in batch:
+            ticket.outcome = rows[start : start + len(ticket.pixels)]
+            start += len(ticket.pixels)
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             logits = self._network(preprocess.normalise(pixels.to(self.device), self.spec.preprocessing))
-            return (logits.float() / self.spec.calibration.temperature).softmax(dim=1).cpu()
+            probabilities: torch.Tensor = (logits.float() / self.spec.calibration.temperature).softmax(dim=1)
+            return probabilities.cpu()
 
 
 def _chunks(

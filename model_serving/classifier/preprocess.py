@@ -21,11 +21,16 @@ from .spec import Preprocessing
 MAX_PIXELS = 50_000_000
 """Photos of more pixels are refused before decoding: a 10 kB PNG can claim 81 megapixels."""
 
+HUNGRY_PIXELS = 25_000_000
+"""The limit for formats whose decoders hold several whole copies: 50 megapixels of WebP cost 750 MB."""
+
+HUNGRY = ("WEBP", "AVIF", "HEIF")
+
 MIN_SIDE = 8
 """Photos narrower than this many pixels show nothing that could be classified."""
 
 BIG_PIXELS = 16_000_000
-"""Above this many decoded pixels, one photo at a time: four of 50 megapixels would cost over a gigabyte."""
+"""Photos of more pixels are decoded one at a time: each may cost 400 MB while it is."""
 
 DRAFT_FACTOR = 2
 """Reduced-scale decoding keeps at least this many times the target size; below 2 the difference shows."""
@@ -47,6 +52,9 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
 _big_photos = threading.Semaphore(1)
 
 
@@ -88,7 +96,7 @@ def to_image(data: bytes, preprocessing: Preprocessing) -> Image.Image:
     if not data:
         raise BadImage("The photo is empty (0 bytes).", "Send the bytes of a photo.")
     with _open(data) as image:
-        _check_size(*image.size)
+        _check_size(image)
         return _decode(image, preprocessing)
 
 
@@ -115,21 +123,20 @@ def _looks_like_photo(data: bytes) -> bool:
     return any(accept is not None and accept(data[:16]) is True for accept in accepts)
 
 
-def _too_many_pixels() -> TooLarge:
-    limit = MAX_PIXELS // 1_000_000
+def _too_many_pixels(limit: int = MAX_PIXELS) -> TooLarge:
     return TooLarge(
-        f"The photo has more than {limit} million pixels.",
+        f"The photo has more than {limit // 1_000_000} million pixels.",
         "Scale it down before sending; the client does so by itself.",
     )
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _too_many_pixels()
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    limit = HUNGRY_PIXELS if image.format in HUNGRY else MAX_PIXELS
+    if width * height > limit:
+        raise _too_many_pixels(limit)
     if min(width, height) < MIN_SIDE:
-        raise BadImage(
-            f"The photo is {width} x {height} pixels.", f"Send one of at least {MIN_SIDE} pixels a side."
-        )
+        raise BadImage(f"The photo is {width} x {height} pixels.", f"Send one of at least {MIN_SIDE} pixels a side.")
 
 
 def _decode(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -164,28 +171,35 @@ def _scaled(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
     image.load()
     small = _resampleable(image).resize((crop, crop), _RESAMPLING[preprocessing.interpolation], box)
-    small = _to_srgb(small, image.info.get("icc_profile"))
+    small = _to_srgb(_on_white(small), image.info.get("icc_profile"))
     transpose = _TRANSPOSE.get(orientation)
     return small if transpose is None else small.transpose(transpose)
 
 
 def _resampleable(image: Image.Image) -> Image.Image:
-    """A mode that can be resampled and loses nothing: RGB, L or CMYK; alpha goes on white, 16 bits to 8."""
+    """A mode that can be resampled and loses nothing: RGB, RGBA, L, LA or CMYK; 16 bits become 8."""
     if image.mode.startswith("I"):
         # Pillow's own conversion clips 16-bit values to 255, which turns a photo white.
         image = image.point(lambda value: value / 257).convert("L")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        white.alpha_composite(rgba)
-        return white.convert("RGB")
-    if image.mode in ("RGB", "L", "CMYK"):
+    if image.mode in ("RGB", "L", "CMYK", "RGBA", "LA") and "transparency" not in image.info:
         return image
     if image.mode in ("F", "LAB"):
         raise UnsupportedMedia(
             f"The photo stores its pixels in mode {image.mode}.", "Save it as 8-bit RGB and send that."
         )
+    if image.has_transparency_data:
+        return image.convert("RGBA")
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Alpha on white. After resampling, which Pillow does on premultiplied colours: a copy of the size less."""
+    if image.mode not in ("RGBA", "LA"):
+        return image
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    white.alpha_composite(rgba)
+    return white.convert("RGB")
 
 
 def _to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
@@ -222,14 +236,14 @@ def _resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
     return int(shorter * width / height), shorter
 
 
-def _crop_box(full: tuple[int, int], size: tuple[int, int], crop: int) -> tuple[float, ...]:
+def _crop_box(full: tuple[int, int], size: tuple[int, int], crop: int) -> Box:
     """The centre crop in pixels of the unscaled photo: torchvision's `CenterCrop`, which rounds half to even."""
     left, top = (round((side - crop) / 2.0) for side in size)
     x, y = full[0] / size[0], full[1] / size[1]
     return left * x, top * y, (left + crop) * x, (top + crop) * y
 
 
-def _stored_box(box: tuple[float, ...], full: tuple[int, int], orientation: int) -> tuple[float, ...]:
+def _stored_box(box: Box, full: tuple[int, int], orientation: int) -> Box:
     """The same box in the pixels as stored, before the EXIF turn; `full` is the turned size."""
     left, top, right, bottom = box
     if orientation in (2, 3, 6, 7):

@@ -207,6 +207,6 @@ def _expect(raw: Any, kind: type, where: str) -> Any:
         raw = float(raw)
     if not isinstance(raw, kind) or (kind is int and isinstance(raw, bool)):
         raise SpecError(f"{where}: {kind.__name__} is needed, found {type(raw).__name__}")
-    if kind is float and not math.isfinite(raw):
+    if isinstance(raw, float) and not math.isfinite(raw):
         raise SpecError(f"{where}: a finite number is needed")
     return raw

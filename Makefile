@@ -1,0 +1,67 @@
+# Two commands do everything: `make run` labels photos through the whole chain, `make test` checks it all.
+PYTHON ?= python3
+VENV ?= .venv
+# Photos to label; the samples of scikit-image without it: make run PHOTOS=./photos
+PHOTOS ?=
+# On Linux plain torch brings CUDA (5 GB). For the CPU build (0.8 GB) give the address that PyTorch's
+# installation page shows for "CPU": make run TORCH_INDEX=https://…
+TORCH_INDEX ?=
+
+PY := $(VENV)/bin/python
+MODEL := build/model.tar.gz
+MODEL_SOURCES := $(wildcard model_serving/*.py model_serving/classifier/*.py)
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run up test lint format bench openapi clean
+
+run: $(MODEL)
+ifeq ($(PHOTOS),)
+	$(PY) -m client classify --local --model $(MODEL) --format table $$($(PY) -m local_stack samples)
+else
+	$(PY) -m client classify --local --model $(MODEL) --format table "$(PHOTOS)"
+endif
+
+up: $(MODEL)
+	$(PY) -m local_stack up --model $(MODEL)
+
+test: lint
+	$(PY) -m pytest
+
+lint: $(VENV)/.dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(VENV)/.dev
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(VENV)/.dev $(MODEL)
+	$(PY) -m bench.overhead --model $(MODEL)
+	$(PY) -m bench.decode
+
+openapi: $(VENV)/.run
+	$(PY) -m lambda_api openapi > docs/openapi.json
+
+clean:
+	rm -rf $(VENV) build
+
+$(MODEL): $(VENV)/.run $(MODEL_SOURCES)
+	$(PY) -m model_serving pack --output $@
+
+$(VENV)/.run: pyproject.toml | $(VENV)/.torch
+	$(INSTALL) --editable '.[local,samples]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.torch
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.torch:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make run PYTHON=python3.12" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade pip
+ifneq ($(TORCH_INDEX),)
+	$(INSTALL) --index-url '$(TORCH_INDEX)' torch torchvision
+endif
+	@touch $@

@@ -1,0 +1,81 @@
+"""What tests share: the default archive, one running stack, photos that may lie beside the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local_stack.stack import Description
+
+ROOT = Path(__file__).parents[1]
+
+
+def photo_folder(name: str) -> Path:
+    """A folder of real photos that are not part of the project; the test is skipped where they are missing."""
+    folder = Path(os.environ.get("WHIPPET_TEST_PHOTOS", ROOT.parent / "shared" / "data")) / name
+    if not folder.is_dir():
+        pytest.skip(f"no photos at {folder}; set WHIPPET_TEST_PHOTOS")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """State files and caches of the tests stay away from the user's own, and from their settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WHIPPET_STATE_FILE", str(tmp_path_factory.mktemp("state") / "stack.json"))
+        patch.setenv("PYTHONPATH", str(ROOT))
+        for name in ("WHIPPET_URL", "WHIPPET_API_KEY", "WHIPPET_PROFILE_FILE"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model, packed."""
+    from model_serving import archive, defaults
+
+    path = tmp_path_factory.mktemp("model") / "model.tar.gz"
+    archive.pack(defaults.default_spec(), defaults.default_weights(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model, packed and unpacked again."""
+    from model_serving.archive import unpack
+
+    return unpack(archive, tmp_path_factory.mktemp("unpacked"))
+
+
+def start_stack(archive: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """`python -m local_stack up --json`, on a free port."""
+    command = [sys.executable, "-m", "local_stack", "up", "--json", "--port", "0", "--model", str(archive), *options]
+    environment = {**os.environ, **(env or {})}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def described(process: subprocess.Popen[str]) -> Description:
+    """What a started stack says of itself when it is ready."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.stderr.read() if process.stderr else "the stack ended"
+    return Description(**json.loads(line))
+
+
+@pytest.fixture(scope="session")
+def stack(archive: Path) -> Iterator[Description]:
+    """One running stack for all tests that only talk to it."""
+    with start_stack(archive, "--allow-origin", "https://app.example") as process:
+        try:
+            yield described(process)
+        finally:
+            process.terminate()
+            process.wait(30)

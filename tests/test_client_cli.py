@@ -1,0 +1,286 @@
+"""The command line as a user meets it: exit codes, lines, messages."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from client import transport
+from client.cli import app
+from tests.fake_api import KEY, FakeApi, Fault, fake_api, html, photo, refusal
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    """A running stand-in that the environment names, short waits, and nothing of the user's settings."""
+    for name in ("_PATIENT", "_CURT"):
+        quick = getattr(transport, name).new(backoff_factor=0.01, backoff_jitter=0.01)
+        monkeypatch.setattr(transport, name, quick)
+    monkeypatch.setenv("WHIPPET_STATE_FILE", str(tmp_path / "no-stack.json"))
+    monkeypatch.setenv("WHIPPET_PROFILE_FILE", str(tmp_path / "no-profile.ini"))
+    with fake_api() as running:
+        monkeypatch.setenv("WHIPPET_URL", running.url)
+        monkeypatch.setenv("WHIPPET_API_KEY", KEY)
+        yield running
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three good photos and a note."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, color in (("r.jpg", "red"), ("g.png", "lime"), ("b.webp", "blue")):
+        photo(folder / name, color)
+    (folder / "notes.txt").write_text("hello")
+    return folder
+
+
+def _run(*args: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in args], input=stdin)
+
+
+def _lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_all_classified(api: FakeApi, photos: Path) -> None:
+    """Exit 0, one JSON line a photo on stdout when that is no terminal, the summary on stderr."""
+    result = _run("classify", photos)
+    assert result.exit_code == 0
+    assert {Path(x["path"]).name: x["predictions"][0]["label"] for x in _lines(result)} == {
+        "r.jpg": "red",
+        "g.png": "green",
+        "b.webp": "blue",
+    }
+    assert result.stderr.startswith("3 photos: 3 classified, 0 failed, 1 other file ignored, ")
+
+
+def test_some_failed(api: FakeApi, photos: Path) -> None:
+    """Exit 1 if any photo failed; each still has exactly one line, with code, detail and hint."""
+    (photos / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    (photos / "empty.jpg").touch()
+    (photos / "film.jpg").write_bytes(b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 40)
+    result = _run("classify", photos)
+    assert result.exit_code == 1
+    lines = _lines(result)
+    assert len(lines) == len({x["path"] for x in lines}) == 6
+    codes = {Path(x["path"]).name: x["error"]["code"] for x in lines if x["status"] == "error"}
+    assert codes == {"torn.jpg": "bad_image", "empty.jpg": "bad_image", "film.jpg": "unsupported_media_type"}
+    assert all(x["error"]["hint"] and x["error"]["detail"] for x in lines if x["error"])
+
+
+def test_the_api_says_no_to_one(api: FakeApi, photos: Path) -> None:
+    """A refusal after the start is that photo's failure, even a refused key."""
+    api.script = [refusal("forbidden")]
+    result = _run("classify", photos)
+    assert result.exit_code == 1
+    assert sorted(x["error"]["code"] if x["error"] else "" for x in _lines(result)) == ["", "", "forbidden"]
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["missing.jpg"], "missing.jpg"),
+        (["{photos}/*.heic"], "heic"),
+        (["{photos}/notes"], "notes"),
+        (["{empty}"], "empty"),
+        (["{photos}", "--top-k", "0"], "top-k"),
+        (["{photos}", "--top-k", "5000"], "1000"),
+        (["{photos}", "--concurrency", "0"], "concurrency"),
+        (["{photos}", "--format", "xml"], "xml"),
+        (["{photos}", "--model", "m.tar.gz"], "--local"),
+        (["{photos}", "--local", "--url", "http://x"], "--url"),
+        (["{photos}", "--local", "--model", "missing.tar.gz"], "missing.tar.gz"),
+        (["{photos}", "-o", "{photos}/notes.txt"], "--force"),
+        (["{photos}", "-o", "{photos}/no/such.jsonl"], "such"),
+        (["{photos}", "--profile", "nobody"], "nobody"),
+        (["{photos}", "--url", "example.org"], "https://"),
+        ([], "PATH"),
+    ],
+)
+def test_usage(api: FakeApi, photos: Path, tmp_path: Path, args: list[str], named: str) -> None:
+    """Exit 2 for wrong usage, naming it, before any photo is sent."""
+    (tmp_path / "empty").mkdir()
+    result = _run("classify", *(a.format(photos=photos, empty=tmp_path / "empty") for a in args))
+    assert result.exit_code == 2
+    assert named in result.stderr.replace("\n", "")
+    assert not api.posts
+    assert not result.stdout
+
+
+@pytest.mark.parametrize("fault", [refusal("forbidden"), refusal("endpoint_unavailable"), html(500), html(200)])
+def test_no_api(api: FakeApi, photos: Path, fault: Fault) -> None:
+    """Exit 3 with one line if the API does not answer as it should before the first photo."""
+    api.on_get = fault
+    result = _run("classify", photos, "-o", photos / "new.jsonl")
+    assert result.exit_code == 3
+    assert result.stderr.count("\n") == 1
+    assert not (photos / "new.jsonl").exists()
+    assert KEY not in result.output
+
+
+def test_nothing_listens(api: FakeApi, photos: Path) -> None:
+    """Exit 3 where nothing listens at all, and where nothing is configured, with what to type."""
+    api.close()
+    result = _run("classify", photos)
+    assert result.exit_code == 3
+    assert "local_stack up" in result.stderr
+    result = CliRunner(env={"WHIPPET_URL": None, "WHIPPET_API_KEY": None}).invoke(app, ["classify", str(photos)])
+    assert result.exit_code == 3
+    assert "python -m local_stack up" in result.stderr
+
+
+def test_a_dead_api_mid_run(api: FakeApi, photos: Path) -> None:
+    """When the API dies, the photos left end as failures with code and hint, soon, and the exit code is 1."""
+    for number in range(40):
+        photo(photos / f"{number}.jpg")
+    api.dies_after = 10
+    started = time.monotonic()
+    result = _run("classify", photos, "--concurrency", "2")
+    assert time.monotonic() - started < 10
+    assert result.exit_code == 1
+    lines = _lines(result)
+    assert len({x["path"] for x in lines}) == len(lines) == 43
+    failed = [x["error"] for x in lines if x["error"]]
+    assert len(failed) == 33
+    assert {e["code"] for e in failed} == {"unreachable"}
+    assert all("local_stack up" in e["hint"] for e in failed)
+
+
+def test_output_files(api: FakeApi, photos: Path, tmp_path: Path) -> None:
+    """-o writes by suffix, leaves stdout alone, and overwrites only with --force."""
+    file = tmp_path / "out.csv"
+    result = _run("classify", photos, "-o", file, "--top-k", "2", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 3
+    assert "label_2" in rows[0]
+    assert "label_3" not in rows[0]
+    assert _run("classify", photos, "-o", file).exit_code == 2
+    assert _run("classify", photos / "r.jpg", "-o", file, "--force", "--format", "jsonl").exit_code == 0
+    assert len(file.read_text().splitlines()) == 1
+
+
+def test_table_without_a_terminal(api: FakeApi, photos: Path) -> None:
+    """--format table works in a pipe too, in plain text."""
+    result = _run("classify", photos, "--format", "table")
+    assert result.exit_code == 0
+    assert "decision" in result.stdout
+    assert "\x1b" not in result.output
+    assert len([line for line in result.stdout.splitlines() if line.strip()]) == 4
+
+
+def test_names_of_any_kind(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spaces, a leading dash, HTML and undecodable bytes in names: all are classified under their names."""
+    monkeypatch.chdir(tmp_path)
+    names = ["a b.jpg", "-rf.jpg", "<img src=x onerror=alert(1)>.jpg", "[x].jpg", "new\nline.jpg"]
+    if sys.platform == "linux":
+        names.append(os.fsdecode(b"caf\xe9.jpg"))
+    for name in names:
+        photo(tmp_path / name)
+    for paths in (["."], ["--", *names]):
+        result = _run("classify", "--format", "jsonl", *paths)
+        assert result.exit_code == 0
+        assert sorted(os.path.normpath(x["path"]) for x in _lines(result)) == sorted(names)
+
+
+def test_names_on_stdin(api: FakeApi, photos: Path) -> None:
+    """`-` takes names from stdin; one that is missing is a failed photo, not the end of the run."""
+    result = _run("classify", "-", stdin=os.fsencode(photos / "r.jpg") + b"\nmissing.jpg\n")
+    assert result.exit_code == 1
+    assert {x["path"]: x["error"] and x["error"]["code"] for x in _lines(result)} == {
+        str(photos / "r.jpg"): None,
+        "missing.jpg": "unreadable",
+    }
+
+
+def test_no_shrink(api: FakeApi, photos: Path) -> None:
+    """--no-shrink sends the very bytes of the file."""
+    assert _run("classify", photos / "r.jpg", "--no-shrink").exit_code == 0
+    assert api.posts[0].body == (photos / "r.jpg").read_bytes()
+
+
+def test_health_and_model(api: FakeApi) -> None:
+    """The two other commands print for people, or JSON, and end with 3 where there is no answer."""
+    assert "fake v1" in _run("health").stdout
+    assert json.loads(_run("health", "--json").stdout)["status"] == "ok"
+    assert "red, green, blue" in _run("model").stdout
+    assert json.loads(_run("model", "--json").stdout)["input"] == {"resize": 64, "crop": 56}
+    api.on_get = refusal("endpoint_unavailable")
+    assert _run("health").exit_code == 3
+
+
+def test_the_key_is_never_printed(api: FakeApi, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in output, not in messages, not in the log, whatever fails."""
+    api.script = [refusal("forbidden")]
+    with caplog.at_level("DEBUG"):
+        output = _run("classify", photos, "--debug").output
+    api.on_get = refusal("forbidden")
+    output += _run("classify", photos, "--debug").output
+    assert KEY not in output + caplog.text
+
+
+def _process(*args: object, **options: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "error", "-m", "client", *map(str, args)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(api: FakeApi, photos: Path, tmp_path: Path, number: int) -> None:
+    """Ctrl-C ends a run at once with 130; the lines written stay, and the summary says interrupted."""
+    file = tmp_path / "out.jsonl"
+    api.script, api.always = [None], Fault(wait=20)
+    with _process("classify", photos, "-o", file, "--concurrency", "1") as process:
+        with contextlib.suppress(FileNotFoundError):
+            _wait_until(lambda: file.exists() and bool(file.read_text()))
+        started = time.monotonic()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 3
+    assert errors.startswith(b"interrupted: 1 photo: 1 classified")
+    assert len(file.read_text().splitlines()) == 1
+
+
+def test_a_closed_pipe(api: FakeApi, photos: Path) -> None:
+    """`| head` ends a run quietly, without a traceback."""
+    with _process("classify", photos) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 1
+    assert b"Traceback" not in errors
+    assert b"Exception" not in errors
+
+
+def test_help_is_quick_and_light() -> None:
+    """--help needs none of the heavy modules: loading them would cost most of its 0.4 s."""
+    code = (
+        "import sys, client.cli; heavy = {'requests', 'PIL', 'rich.progress', 'urllib3'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def _wait_until(true: Any, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert true()

@@ -1,0 +1,115 @@
+"""Many photos, many threads: one answer each, in order, the same as alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from photos import jpeg
+from torch import nn
+
+from model_serving.classifier import BadParameter, BadRequest, Classifier, ClassInfo, ModelSpec, Preprocessing
+from model_serving.classifier.errors import RequestError
+from model_serving.classifier.predict import CHUNK, Labels
+
+
+class Counting(nn.Module):
+    """Answers with the mean of each channel, and counts the photos of each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+        self.fail = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) -> (N, 3)."""
+        if self.fail:
+            raise RuntimeError("out of memory")
+        self.batches.append(len(x))
+        return x.mean(dim=(2, 3))
+
+
+@pytest.fixture
+def net() -> Counting:
+    """A network whose passes can be watched."""
+    return Counting()
+
+
+@pytest.fixture
+def model(net: Counting) -> Classifier:
+    """Three classes, tiny input."""
+    classes = tuple(ClassInfo(str(i), f"class {i}") for i in range(3))
+    model = Classifier(net, ModelSpec("tiny", "none", classes, preprocessing=Preprocessing(32, 32)))
+    net.batches.clear()
+    return model
+
+
+PHOTOS = [jpeg((60 + i, 50)) for i in range(40)]
+
+
+def test_batch_answers_in_order_and_as_alone(model: Classifier) -> None:
+    """Forty photos at once give what forty calls give."""
+    together = model.classify(PHOTOS, 3).results
+    for photo, result in zip(PHOTOS, together, strict=True):
+        (alone,) = model.classify([photo], 3).results
+        assert isinstance(result, Labels)
+        assert isinstance(alone, Labels)
+        for (a, p), (b, q) in zip(result.predictions, alone.predictions, strict=True):
+            assert a == b
+            assert p == pytest.approx(q, abs=1e-5)
+
+
+def test_batch_needs_few_passes(model: Classifier, net: Counting) -> None:
+    """Never one by one, never more than a chunk at once."""
+    model.classify(PHOTOS)
+    assert net.batches == [CHUNK, CHUNK, 40 - 2 * CHUNK]
+
+
+def test_errors_stay_in_their_place(model: Classifier) -> None:
+    """A bad photo, and one that was an error before, spoil no other."""
+    results = model.classify([PHOTOS[0], b"nothing", BadRequest("b64", "hint"), PHOTOS[1]]).results
+    kinds = [type(r).__name__ for r in results]
+    assert kinds == ["Labels", "UnsupportedMedia", "BadRequest", "Labels"]
+
+
+def test_only_errors(model: Classifier, net: Counting) -> None:
+    """Without a usable photo there is no pass at all."""
+    assert all(isinstance(r, RequestError) for r in model.classify([b"", b"x"]).results)
+    assert net.batches == []
+
+
+def test_threads_share_passes(model: Classifier, net: Counting) -> None:
+    """Callers that wait are served together, and each gets its own answer."""
+    pixels = torch.arange(64, dtype=torch.uint8).view(64, 1, 1, 1).expand(64, 32, 32, 3).contiguous()
+    with model._turn, ThreadPoolExecutor(64) as pool:
+        futures = [pool.submit(model.probabilities, pixels[i : i + 1]) for i in range(64)]
+        while len(model._waiting) < 64:
+            pass
+        model._turn.release()
+        rows = [future.result() for future in futures]
+        model._turn.acquire()
+    assert len(net.batches) == 64 // CHUNK
+    for i, row in enumerate(rows):
+        assert torch.allclose(row, model.probabilities(pixels[i : i + 1]), atol=1e-6)
+
+
+def test_a_failed_pass_fails_its_own_callers_only(model: Classifier, net: Counting) -> None:
+    """The next request works again."""
+    net.fail = True
+    with pytest.raises(RuntimeError, match="out of memory"):
+        model.classify(PHOTOS[:2])
+    net.fail = False
+    assert len(model.classify(PHOTOS[:2]).results) == 2
+
+
+def test_top_k(model: Classifier) -> None:
+    """At most as many as asked and as there are; nonsense is refused."""
+    (two,), (all_,) = (model.classify(PHOTOS[:1], k).results for k in (2, 1000))
+    assert isinstance(two, Labels)
+    assert isinstance(all_, Labels)
+    assert [len(two.predictions), len(all_.predictions)] == [2, 3]
+    assert sum(score for _, score in all_.predictions) == pytest.approx(1, abs=1e-5)
+    for nonsense in (0, -1, 1001):
+        with pytest.raises(BadParameter):
+            model.classify(PHOTOS[:1], nonsense)
