@@ -67,6 +67,7 @@ class Batch:
 
     def run(self, client: Client) -> int:
         """Classify and write everything; the exit code. Raises OSError where the lines cannot be written."""
+        self._tally = screen.Tally()  # here, since the start of a stack is no part of the photos a second
         with ExitStack() as stack:
             writer, shared = self._writer(stack)
             on = self._bar_console(shared)

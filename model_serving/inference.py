@@ -44,7 +44,7 @@ else:  # the folder is `code/` of an archive, and the only one on the path
 MAX_INSTANCES = 1000
 """Most photos in one request; the body limit of the host is met first."""
 
-CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 JSON = "application/json"
 
 
@@ -109,12 +109,14 @@ def _device(context: Any) -> str:
 
 
 def _attributes(context: Any) -> dict[str, str]:
-    """`key=value` pairs of the custom attributes header, separated by commas; {} where there is none."""
-    read = getattr(context, "get_request_header", None)
-    header = read(0, CUSTOM_ATTRIBUTES) if read else None
-    if not isinstance(header, str):
-        return {}
-    pairs = (part.partition("=") for part in header.split(","))
+    """`key=value` pairs of the custom attributes header, separated by commas; {} where there is none.
+
+    Read the way SageMaker's toolkit reads its headers, whose case hosts change at will.
+    """
+    processors = getattr(context, "request_processor", None)
+    headers = processors[0].get_request_properties() if processors else {}
+    header = next((value for name, value in headers.items() if name.lower() == CUSTOM_ATTRIBUTES), "")
+    pairs = (part.partition("=") for part in str(header).split(","))
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 

@@ -40,9 +40,6 @@ class Context:
         """Remember the status."""
         self.status = code
 
-    def get_request_header(self, idx: int, key: str) -> None:
-        """No header was sent."""
-
 
 def photo(kind: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (320, 240)) -> bytes:
     """A small picture with some structure, encoded."""

@@ -14,7 +14,7 @@ import importlib
 import logging
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,19 +38,19 @@ QUEUE = 100
 class Context:
     """The request context that hooks get: status and headers, by the names of TorchServe's."""
 
-    def __init__(self, headers: Any) -> None:
-        self.headers = headers
+    def __init__(self, headers: Mapping[str, str]) -> None:
         self.status = 200
         self.system_properties: dict[str, Any] = {}
+        self.request_processor = [self]
+        self._headers = headers
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
         """Status of the answer."""
         self.status = code
 
-    def get_request_header(self, idx: int, key: str) -> str | None:
-        """A header of the request, or None."""
-        value: str | None = self.headers.get(key)
-        return value
+    def get_request_properties(self) -> Mapping[str, str]:
+        """The request's headers."""
+        return self._headers
 
 
 class Hooks:

@@ -1,0 +1,386 @@
+"""The Lambda handler, untouched: events in, responses out, a real endpoint behind it over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from photos import encode, jpeg, sample_image
+from servers import serving
+
+from lambda_api import schema
+from local_stack.workers import Context
+from model_serving.server import Context as EndpointContext
+from model_serving.server import application
+
+PHOTO = jpeg()
+PREDICTIONS = [{"label": f"class {i}", "class_id": str(i), "score": round(0.5 / (i + 1), 3)} for i in range(9)]
+MODEL = {"name": "dogs", "version": "abc"}
+
+
+class Scripted:
+    """Hooks that answer like ours, or fail as told, and remember what came."""
+
+    def __init__(self) -> None:
+        self.failure: tuple[int, str] | None = None
+        self.bodies: list[bytes] = []
+
+    def __call__(self, body: bytes, content_type: str | None, context: EndpointContext) -> tuple[str, str]:
+        self.bodies.append(body)
+        if self.failure:
+            context.set_response_status(self.failure[0])
+            return self.failure[1], "application/json"
+        if content_type != "application/json":
+            answer: dict[str, Any] = {"predictions": PREDICTIONS, "decision": "unsure", "model": MODEL, "timings_ms": {"forward": 1}}
+        elif b"describe" in body:
+            answer = {**MODEL, "classes": [{"class_id": "1", "label": "one"}], "input": {"resize": 256, "crop": 224}}
+        else:
+            count = len(json.loads(body)["instances"])
+            results: list[Any] = [{"predictions": PREDICTIONS[:2], "decision": "confident"}] * count
+            results[-1] = {"error": {"status": 400, "code": "bad_image", "detail": "damaged", "hint": "resend"}}
+            answer = {"results": results, "model": MODEL, "timings_ms": {}}
+        return json.dumps(answer), "application/json"
+
+
+@pytest.fixture(scope="module")
+def hooks() -> Scripted:
+    """What the endpoint does."""
+    return Scripted()
+
+
+@pytest.fixture(scope="module")
+def handler(hooks: Scripted) -> Iterator[Any]:
+    """The real handler with boto3 pointed at a local endpoint."""
+    with serving(application(hooks, 2)) as url, pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "ENDPOINT_NAME": "whippet",
+            "ALLOWED_ORIGINS": "https://app.example, https://other.example",
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url,
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        from lambda_api.app import handler
+
+        yield handler
+
+
+@pytest.fixture(autouse=True)
+def _forget(hooks: Scripted) -> None:
+    hooks.failure = None
+    hooks.bodies.clear()
+
+
+def event(
+    method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None, **query: str
+) -> dict[str, Any]:
+    """A REST proxy event as API Gateway sends it."""
+    binary = isinstance(body, bytes)
+    return {
+        "resource": path,
+        "path": path,
+        "httpMethod": method,
+        "headers": headers or {},
+        "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
+        "queryStringParameters": query or None,
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
+        "pathParameters": None,
+        "requestContext": {"requestId": "id-1", "stage": "prod", "path": path, "httpMethod": method, "identity": {}},
+        "body": base64.b64encode(body).decode() if isinstance(body, bytes) else body,
+        "isBase64Encoded": binary,
+    }
+
+
+def call(handler: Any, *args: Any, **query: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, document and headers of the handler's response."""
+    response = handler(event(*args, **query), Context("request"))
+    headers = {name.lower(): values[-1] for name, values in response["multiValueHeaders"].items()}
+    return response["statusCode"], json.loads(response["body"]), headers
+
+
+def multipart(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, dict[str, str]]:
+    """A form with (field name, file name, content) parts, by the requests library."""
+    import requests
+
+    files = [(name, (file_name, content)) for name, file_name, content in parts]
+    prepared = requests.Request("POST", "http://x", files=files).prepare()
+    assert isinstance(prepared.body, bytes)
+    return prepared.body, {"content-type": prepared.headers["Content-Type"]}
+
+
+JPEG = {"content-type": "image/jpeg"}
+IN_JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (PHOTO, JPEG),
+        (PHOTO, {"Content-Type": "application/octet-stream"}),
+        (PHOTO, {"content-type": "text/lies"}),
+        (PHOTO, {}),
+        multipart(("image", "dog.jpg", PHOTO)),
+        multipart(("photo", "dog.jpg", PHOTO)),
+        multipart(("caption", None, b"Rex"), ("image", "dog.jpg", PHOTO)),
+        (json.dumps({"image": base64.b64encode(PHOTO).decode()}), IN_JSON),
+        (json.dumps({"image": "data:image/jpeg;base64," + base64.b64encode(PHOTO).decode()}), IN_JSON),
+    ],
+)
+def test_every_form_of_body(handler: Any, hooks: Scripted, body: Any, headers: dict[str, str]) -> None:
+    """Raw, multipart and JSON bodies: the endpoint gets exactly the photo's bytes."""
+    status, answer, _ = call(handler, "POST", "/v1/classify", body, headers)
+    assert status == 200
+    assert hooks.bodies == [PHOTO]
+    assert answer["predictions"] == PREDICTIONS[:5]
+    assert (answer["decision"], answer["model"], answer["request_id"]) == ("unsure", MODEL, "id-1")
+    assert answer["timings_ms"].keys() == {"forward", "endpoint"}
+
+
+def test_photo_with_boundary_like_bytes(handler: Any, hooks: Scripted) -> None:
+    """Binary content of a form survives: line ends, zeros and dashes included."""
+    photo = PHOTO + b"\r\n--\r\n\n\r--boundary\x00\xff" * 50_000
+    call(handler, "POST", "/v1/classify", *multipart(("image", "dog.jpg", photo)))
+    assert hooks.bodies == [photo]
+
+
+@pytest.mark.parametrize(("top_k", "count"), [("1", 1), ("9", 9), ("1000", 9)])
+def test_top_k(handler: Any, top_k: str, count: int) -> None:
+    """As many labels as asked, as far as there are."""
+    assert len(call(handler, "POST", "/v1/classify", PHOTO, JPEG, top_k=top_k)[1]["predictions"]) == count
+
+
+OVER = PHOTO + bytes(schema.MAX_IMAGE_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "query", "code"),
+    [
+        (PHOTO, JPEG, {"top_k": "0"}, "bad_parameter"),
+        (PHOTO, JPEG, {"top_k": "1001"}, "bad_parameter"),
+        (PHOTO, JPEG, {"top_k": "five"}, "bad_parameter"),
+        (None, JPEG, {}, "bad_image"),
+        (b"", JPEG, {}, "bad_image"),
+        (OVER, JPEG, {}, "too_large"),
+        (b"%PDF-1.7", JPEG, {}, "unsupported_media_type"),
+        (b"<svg/>", {"content-type": "image/png"}, {}, "unsupported_media_type"),
+        (b"\x00\x00\x00\x18ftypmp42....mp41isom", JPEG, {}, "unsupported_media_type"),
+        (b"RIFF....WAVEfmt ", JPEG, {}, "unsupported_media_type"),
+        ("\ufffd\ufffd\ufffd\ufffd JFIF", {"content-type": "text/plain"}, {}, "unsupported_media_type"),
+        ("{", IN_JSON, {}, "bad_request"),
+        ("{}", IN_JSON, {}, "bad_request"),
+        ("[1]", IN_JSON, {}, "bad_request"),
+        ("[" * 100_000, IN_JSON, {}, "bad_request"),
+        ('{"image": 5}', IN_JSON, {}, "bad_request"),
+        ('{"image": "not base64!"}', IN_JSON, {}, "bad_request"),
+        ('{"image": ""}', IN_JSON, {}, "bad_image"),
+        (b"no form", {"content-type": "multipart/form-data; boundary=x"}, {}, "bad_request"),
+        (b"no form", {"content-type": "multipart/form-data"}, {}, "bad_request"),
+        (*multipart(("caption", None, b"Rex")), {}, "bad_request"),
+        (*multipart(("a", "a.jpg", PHOTO), ("b", "b.jpg", PHOTO)), {}, "bad_request"),
+    ],
+)
+def test_bad_requests(
+    handler: Any, hooks: Scripted, body: Any, headers: dict[str, str], query: dict[str, str], code: str
+) -> None:
+    """Each is refused before the endpoint is asked, as a problem document with code and hint."""
+    status, answer, response_headers = call(handler, "POST", "/v1/classify", body, headers, **query)
+    assert (status, answer["code"]) == (schema.ERRORS[code][0], code)
+    assert response_headers["content-type"] == "application/problem+json"
+    assert answer.keys() == {"type", "title", "status", "detail", "code", "hint", "request_id"}
+    assert answer["detail"]
+    assert answer["hint"]
+    assert hooks.bodies == []
+
+
+OWN_ERROR = json.dumps({"error": {"status": 413, "code": "too_large", "detail": "60 megapixels", "hint": "scale"}})
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "retry"),
+    [
+        ((413, OWN_ERROR), "too_large", False),
+        ((400, OWN_ERROR + "\nTraceback (most recent call last):\n /opt/ml"), "too_large", False),
+        ((400, "Traceback /opt/ml"), "bad_image", False),
+        ((400, ""), "bad_image", False),
+        ((400, '{"error": {"code": "nonsense"}}'), "bad_image", False),
+        ((500, "Traceback /opt/ml"), "endpoint_failed", False),
+        ((503, "busy /opt/ml"), "endpoint_unavailable", True),
+        ((200, "<html>"), "endpoint_failed", False),
+    ],
+)
+def test_endpoint_failures(handler: Any, hooks: Scripted, failure: tuple[int, str], code: str, retry: bool) -> None:
+    """The container's own code and first line pass; anything else of it stays inside."""
+    hooks.failure = failure
+    status, answer, headers = call(handler, "POST", "/v1/classify", PHOTO, JPEG)
+    assert (status, answer["code"]) == (schema.ERRORS[code][0], code)
+    assert ("retry-after" in headers) == retry
+    assert "/opt" not in json.dumps(answer)
+    assert "Traceback" not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("form", ["json", "multipart"])
+def test_batch(handler: Any, hooks: Scripted, form: str) -> None:
+    """One endpoint call; results in the order of the request, bad photos as errors in their places."""
+    photos = [("a", PHOTO), ("b", b"text"), ("c", PHOTO), ("c", PHOTO)]
+    body: Any = json.dumps({"images": [{"id": i, "b64": base64.b64encode(p).decode()} for i, p in photos]})
+    headers = IN_JSON
+    if form == "multipart":
+        body, headers = multipart(*(("images", name, data) for name, data in photos))
+    status, answer, _ = call(handler, "POST", "/v1/classify/batch", body, headers, top_k="2")
+    assert status == 200
+    assert [r["id"] for r in answer["results"]] == ["a", "b", "c", "c"]
+    assert [(r.get("error") or {}).get("code") for r in answer["results"]] == [
+        None,
+        "unsupported_media_type",
+        None,
+        "bad_image",
+    ]
+    assert answer["results"][0]["predictions"] == PREDICTIONS[:2]
+    assert len(hooks.bodies) == 1
+    sent = [base64.b64decode(item["b64"]) for item in json.loads(hooks.bodies[0])["instances"]]
+    assert sent == [PHOTO] * 3
+
+
+def test_batch_without_a_usable_photo(handler: Any) -> None:
+    """Still an answer with an error for each, and the model's name."""
+    body = json.dumps({"images": [{"b64": "eA=="}, {"id": "x"}, 5, {"b64": "%"}]})
+    status, answer, _ = call(handler, "POST", "/v1/classify/batch", body, IN_JSON)
+    assert status == 200
+    assert [r["id"] for r in answer["results"]] == ["0", "x", "2", "3"]
+    assert [r["error"]["status"] for r in answer["results"]] == [415, 400, 400, 400]
+    assert answer["model"] == MODEL
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ('{"images": []}', "bad_request"),
+        ('{"images": "x"}', "bad_request"),
+        ("5", "bad_request"),
+        (json.dumps({"images": [{}] * 101}), "too_large"),
+    ],
+)
+def test_bad_batches(handler: Any, body: str, code: str) -> None:
+    """A batch that cannot be read is refused as a whole."""
+    status, answer, _ = call(handler, "POST", "/v1/classify/batch", body, IN_JSON)
+    assert (status, answer["code"]) == (schema.ERRORS[code][0], code)
+
+
+def test_model_and_health(handler: Any, hooks: Scripted) -> None:
+    """Classes, input size and limits; health is the endpoint's, not the function's."""
+    status, answer, _ = call(handler, "GET", "/v1/model")
+    assert status == 200
+    assert answer["input"] == {"resize": 256, "crop": 224}
+    assert answer["limits"]["image_bytes"] == schema.MAX_IMAGE_BYTES
+    assert call(handler, "GET", "/v1/health")[1] == {"status": "ok", "model": MODEL}
+    hooks.failure = (503, "")
+    assert call(handler, "GET", "/v1/health")[0] == 503
+
+
+def test_unknown_route(handler: Any) -> None:
+    """A problem document too."""
+    status, answer, _ = call(handler, "GET", "/v2/classify")
+    assert (status, answer["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"), [("https://app.example", True), ("https://other.example", True), ("https://evil.example", False)]
+)
+def test_cors_allow_list(handler: Any, origin: str, allowed: bool) -> None:
+    """Listed origins may read answers and errors; others get no permission."""
+    for body in (PHOTO, b"text"):
+        _, _, headers = call(handler, "POST", "/v1/classify", body, {**JPEG, "origin": origin, "Origin": origin})
+        assert (headers.get("access-control-allow-origin") == origin) == allowed
+    response = handler(event("OPTIONS", "/v1/classify", None, {"Origin": origin}), Context("request"))
+    assert response["statusCode"] in (200, 204)
+    assert (origin in response["multiValueHeaders"].get("Access-Control-Allow-Origin", [])) == allowed
+
+
+@pytest.fixture
+def log(handler: Any) -> Iterator[io.StringIO]:
+    """What the function's logger writes: it took hold of standard output when it was imported."""
+    from lambda_api.app import logger
+
+    written = io.StringIO()
+    copy = logging.StreamHandler(written)
+    copy.setFormatter(logger.registered_formatter)
+    logger.addHandler(copy)
+    yield written
+    logger.removeHandler(copy)
+
+
+def test_bug_in_the_function(handler: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO) -> None:
+    """500 without a word of the inside; the traceback is in the log, no byte of the photo is."""
+    from lambda_api import app
+
+    def fail(*_: Any) -> Any:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(app, "parse_predictions", fail)
+    status, answer, _ = call(handler, "POST", "/v1/classify", PHOTO, JPEG)
+    assert (status, answer["code"], answer["request_id"]) == (500, "internal", "id-1")
+    assert "secret" not in json.dumps(answer)
+    assert "secret" in log.getvalue()
+    assert base64.b64encode(PHOTO).decode()[100:200] not in log.getvalue()
+
+
+def test_logs_and_metrics(handler: Any, log: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON lines with the request's id; metrics in CloudWatch's embedded format; no photo, no key."""
+    headers = {**JPEG, "x-api-key": "very-secret"}
+    call(handler, "POST", "/v1/classify", PHOTO, headers)
+    out = log.getvalue() + capsys.readouterr().out
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert any(line.get("correlation_id") == "id-1" and line.get("status") == 200 for line in lines)
+    (embedded,) = [line for line in lines if "_aws" in line and "Requests" in line]
+    assert embedded["Photos"] == [1.0]
+    assert "very-secret" not in out
+    assert base64.b64encode(PHOTO).decode()[100:200] not in out
+
+
+def test_page(handler: Any) -> None:
+    """A browser at the root gets a page."""
+    response = handler(event("GET", "/"), Context("request"))
+    assert response["statusCode"] == 200
+    assert response["multiValueHeaders"]["Content-Type"] == ["text/html; charset=utf-8"]
+
+
+def test_openapi_is_current(handler: Any) -> None:
+    """docs/openapi.json is what the code says: run `make openapi` when this fails."""
+    served = call(handler, "GET", "/v1/openapi.json")[1]
+    assert served == json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
+    assert served["openapi"].startswith("3.1")
+
+
+def test_openapi_command() -> None:
+    """The command that writes the document, without an AWS setting in sight."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") and k != "ENDPOINT_NAME"}
+    command = [sys.executable, "-m", "lambda_api", "openapi"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+    assert done.stdout == Path(ROOT / "docs" / "openapi.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_sniffing_knows_what_pillow_writes(kind: str) -> None:
+    """Magic bytes of every format, from real files."""
+    if kind == "AVIF":
+        pytest.importorskip("PIL._avif", reason="this Pillow has no AVIF")
+    data = encode(sample_image().resize((32, 32)), kind)
+    assert schema.sniff_media_type(data[: schema.SNIFF_BYTES]) == f"image/{kind.lower()}"
+
+
+@pytest.mark.parametrize("data", [b"", b"BM", b"BM, said the text", b"RIFF1234AVI ", b"\xff\xd8", b"    ftypqt  ", b"GIF88a"])
+def test_sniffing_is_not_fooled(data: bytes) -> None:
+    """Near misses are no photos."""
+    assert schema.sniff_media_type(data) is None
