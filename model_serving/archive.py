@@ -132,7 +132,7 @@ def unpack(archive: Path, dest: Path) -> Path:
     ArchiveError if it is no tar.gz, or holds a path that leaves the folder, a link, a device or a bomb.
     """
     try:
-        with tarfile.open(archive, "r:*") as tar:
+        with tarfile.open(archive, "r:gz") as tar:
             total = 0
             for count, member in enumerate(tar, 1):
                 total += member.size

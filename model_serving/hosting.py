@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import threading
 from typing import Any
 
@@ -36,7 +35,9 @@ def end_with_parent() -> None:
     """Stop when standard input closes: a pipe that the parent holds ends with it, even by kill -9."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: its lock, held here, would abort the interpreter's own exit.
+        while os.read(0, 1):
+            continue
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
