@@ -30,15 +30,18 @@ CONNECT_SECONDS = 5.0
 MAX_RETRY_AFTER = 30
 """Longest Retry-After obeyed, in seconds: beyond it a failed line is worth more than a silent wait."""
 
+SLOW_TRIES = 2
+"""How often an answer that does not come in time, or a 504, is waited for: each costs half a minute."""
+
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_DOWN = frozenset({"unreachable", "timeout", "endpoint_unavailable"})
-_DOWN_STATUS = frozenset({502, 503})
+_DOWN = frozenset({"unreachable", "timeout"})
+_DOWN_STATUS = frozenset({502, 503, 504})
 _CODES = {status: code for code, (status, _) in reversed(list(ERRORS.items()))}
 _RERUN = "Check the URL and that the API runs (on one machine: `python -m local_stack up`); then run it again."
 
 
 class _Retry(Retry):
-    """urllib3's retry with Retry-After capped, and slow answers waited for twice instead of five times."""
+    """urllib3's retry with Retry-After capped, and slow answers waited for less often than others."""
 
     def increment(
         self,
@@ -50,8 +53,8 @@ class _Retry(Retry):
         _stacktrace: TracebackType | None = None,
     ) -> _Retry:
         left = super().increment(method, url, response, error, _pool, _stacktrace)
-        waits = sum(isinstance(step.error, ReadTimeoutError) for step in left.history)
-        if error is not None and waits > 1:
+        slow = [step for step in left.history if isinstance(step.error, ReadTimeoutError) or step.status == 504]
+        if len(slow) >= SLOW_TRIES:
             raise MaxRetryError(cast("ConnectionPool", _pool), url or "", error)
         return left
 

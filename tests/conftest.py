@@ -29,7 +29,7 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """State files and caches of the tests stay away from the user's own, and from their settings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHIPPET_STATE_FILE", str(tmp_path_factory.mktemp("state") / "stack.json"))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        patch.setenv("PYTHONPATH", str(ROOT))
         for name in ("WHIPPET_URL", "WHIPPET_API_KEY", "WHIPPET_PROFILE_FILE"):
             patch.delenv(name, raising=False)
         yield

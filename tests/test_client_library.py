@@ -78,9 +78,9 @@ def test_a_huge_or_senseless_retry_after(api: FakeApi, tmp_path: Path, monkeypat
     assert time.monotonic() - started < 2
 
 
-@pytest.mark.parametrize("fault", [RESET, html(502), refusal("endpoint_unavailable"), refusal("endpoint_timeout")])
+@pytest.mark.parametrize("fault", [RESET, html(502), refusal("endpoint_unavailable"), refusal("throttled")])
 def test_passing_faults_are_ridden_out(api: FakeApi, tmp_path: Path, fault: Fault) -> None:
-    """Resets, 502, 503 and 504 are tried again, four times at most."""
+    """Resets, 502, 503 and 429 are tried again, four times at most."""
     api.script = [fault] * 4
     with _client(api) as client:
         assert client.classify(photo(tmp_path / "a.png")).ok
@@ -93,6 +93,7 @@ def test_passing_faults_are_ridden_out(api: FakeApi, tmp_path: Path, fault: Faul
         (refusal("bad_image"), "bad_image", 400, 1),
         (refusal("internal"), "internal", 500, 1),
         (refusal("throttled"), "throttled", 429, 5),
+        (refusal("endpoint_timeout"), "endpoint_timeout", 504, 2),
         (html(404), "bad_answer", 404, 1),
         (html(200), "bad_answer", 200, 1),
         (Fault(200, b'{"predictions": 1}'), "bad_answer", 200, 1),

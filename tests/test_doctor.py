@@ -43,6 +43,9 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], object]:
     return change
 
 
+HOOKS = "code/inference.py"
+
+
 def test_command_on_a_good_archive(archive: Path) -> None:
     """Every check is printed, exit 0, from a folder that is not the checkout."""
     command = [sys.executable, "-m", "model_serving", "check", str(archive)]
@@ -68,12 +71,12 @@ def test_command_on_a_bad_archive(tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "model.pt").unlink(), "has model.json", "model.pt"),
         (lambda folder: (folder / "code" / "torchserve.py").touch(), "container shadows", "torchserve.py"),
-        (edit("model.json", '"temperature": 1.0', '"temperature": 2.0'), "version is that of the content", "pack it again"),
-        (edit("code/inference.py", "import json\n", "import json\nimport model_serving\n"), "loads its model", "model_serving"),
-        (edit("code/inference.py", "context.set_response_status", "(lambda **_: None)"), "refuses: empty body", "200 instead"),
+        (edit("model.json", '"temperature": 1.0', '"temperature": 2.0'), "version is that", "pack it again"),
+        (edit(HOOKS, "import json\n", "import json\nimport model_serving\n"), "loads its model", "model_serving"),
+        (edit(HOOKS, "context.set_response_status", "(lambda **_: None)"), "refuses: empty body", "200 instead"),
         (edit("model.json", '"efficientnet_lite0"', '"resnet18"'), "loads its model", "weights"),
     ],
-)  # fmt: skip
+)
 def test_what_is_broken_is_named(
     change: Callable[[Path], object], name: str, detail: str, unpacked: Path, tmp_path: Path
 ) -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from photos import encode, jpeg, sample_image
-from servers import serving
 
 from lambda_api import schema
 from local_stack.workers import Context
 from model_serving.server import Context as EndpointContext
 from model_serving.server import application
+from tests.conftest import ROOT
+from tests.photos import encode, jpeg, sample_image
+from tests.servers import serving
 
 PHOTO = jpeg()
 PREDICTIONS = [{"label": f"class {i}", "class_id": str(i), "score": round(0.5 / (i + 1), 3)} for i in range(9)]
@@ -36,12 +36,14 @@ class Scripted:
         self.bodies: list[bytes] = []
 
     def __call__(self, body: bytes, content_type: str | None, context: EndpointContext) -> tuple[str, str]:
+        """The scripted answer."""
         self.bodies.append(body)
         if self.failure:
             context.set_response_status(self.failure[0])
             return self.failure[1], "application/json"
         if content_type != "application/json":
-            answer: dict[str, Any] = {"predictions": PREDICTIONS, "decision": "unsure", "model": MODEL, "timings_ms": {"forward": 1}}
+            answer: dict[str, Any] = {"predictions": PREDICTIONS, "decision": "unsure", "model": MODEL}
+            answer["timings_ms"] = {"forward": 1}
         elif b"describe" in body:
             answer = {**MODEL, "classes": [{"class_id": "1", "label": "one"}], "input": {"resize": 256, "crop": 224}}
         else:
@@ -103,9 +105,11 @@ def event(
     }
 
 
-def call(handler: Any, *args: Any, **query: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+def call(
+    handler: Any, method: str, path: str, body: Any = None, headers: Any = None, **query: str
+) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, document and headers of the handler's response."""
-    response = handler(event(*args, **query), Context("request"))
+    response = handler(event(method, path, body, headers, **query), Context("request"))
     headers = {name.lower(): values[-1] for name, values in response["multiValueHeaders"].items()}
     return response["statusCode"], json.loads(response["body"]), headers
 
@@ -296,7 +300,8 @@ def test_unknown_route(handler: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "allowed"), [("https://app.example", True), ("https://other.example", True), ("https://evil.example", False)]
+    ("origin", "allowed"),
+    [("https://app.example", True), ("https://other.example", True), ("https://evil.example", False)],
 )
 def test_cors_allow_list(handler: Any, origin: str, allowed: bool) -> None:
     """Listed origins may read answers and errors; others get no permission."""
@@ -318,7 +323,7 @@ def log(handler: Any) -> Iterator[io.StringIO]:
     copy.setFormatter(logger.registered_formatter)
     logger.addHandler(copy)
     yield written
-    logger.removeHandler(copy)
+    logging.getLogger("whippet-api").removeHandler(copy)
 
 
 def test_bug_in_the_function(handler: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO) -> None:
@@ -380,7 +385,9 @@ def test_sniffing_knows_what_pillow_writes(kind: str) -> None:
     assert schema.sniff_media_type(data[: schema.SNIFF_BYTES]) == f"image/{kind.lower()}"
 
 
-@pytest.mark.parametrize("data", [b"", b"BM", b"BM, said the text", b"RIFF1234AVI ", b"\xff\xd8", b"    ftypqt  ", b"GIF88a"])
+@pytest.mark.parametrize(
+    "data", [b"", b"BM", b"BM, said the text", b"RIFF1234AVI ", b"\xff\xd8", b"    ftypqt  ", b"GIF88a"]
+)
 def test_sniffing_is_not_fooled(data: bytes) -> None:
     """Near misses are no photos."""
     assert schema.sniff_media_type(data) is None

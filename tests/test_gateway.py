@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 import requests
-from servers import serving
 from starlette.applications import Starlette
 
 from lambda_api.schema import MAX_BODY_BYTES, MAX_EVENT_BYTES
 from local_stack import gateway as gateways
 from local_stack.gateway import Gateway, application
 from local_stack.template import Api
+from tests.servers import serving
 
 API = Api(
     routes={("POST", "/v1/x"): True, ("GET", "/open"): False, ("OPTIONS", "/v1/x"): False, ("POST", "/open"): False},
     binary_types=frozenset({"image/jpeg", "application/octet-stream"}),
-    handler="echo_handler.handler",
+    handler="tests.echo_handler.handler",
     timeout=28,
     environment={},
 )

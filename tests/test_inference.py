@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from photos import jpeg, sample
 
 from model_serving import inference
 from model_serving.classifier import BadImage, Classifier, RequestError
 from model_serving.server import Context
+from tests.photos import jpeg, sample
 
 PHOTO = jpeg()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from photos import sample
 from torch import nn
 
 from model_serving import defaults
 from model_serving.classifier import Classifier, Head, SpecError, WeightsError, network
 from model_serving.classifier.predict import Labels
+from tests.photos import sample
 
 
 @pytest.fixture(scope="module")

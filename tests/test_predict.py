@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from photos import jpeg
 from torch import nn
 
 from model_serving.classifier import BadParameter, BadRequest, Classifier, ClassInfo, ModelSpec, Preprocessing
 from model_serving.classifier.errors import RequestError
 from model_serving.classifier.predict import CHUNK, Labels
+from tests.photos import jpeg
 
 
 class Counting(nn.Module):

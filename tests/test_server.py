@@ -19,10 +19,10 @@ import pytest
 import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from photos import jpeg
-from servers import serving
 
 from model_serving.server import MAX_BODY_BYTES, Context, application
+from tests.photos import jpeg
+from tests.servers import serving
 
 
 class Hooks:
@@ -33,6 +33,7 @@ class Hooks:
         self.running = 0
 
     def __call__(self, body: bytes, content_type: str | None, context: Context) -> tuple[str, str]:
+        """What the body asks for."""
         word = body.split(b" ")[0].decode("latin-1")
         if word == "crash":
             raise RuntimeError("secret path /opt/ml")
@@ -193,5 +194,3 @@ def test_missing_archive(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "model_serving pack" in errors
     assert "Traceback" not in errors
-
-

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
 
 from lambda_api import schema
 from local_stack import template
 from local_stack.errors import StackError
+from tests.conftest import ROOT
 
 
 def test_valid_for_cloudformation() -> None:
     """cfn-lint, which also runs SAM's own transformation, has nothing to say."""
-    done = subprocess.run([Path(sys.executable).with_name("cfn-lint"), "template.yaml"], capture_output=True, text=True, cwd=ROOT)
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "template.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

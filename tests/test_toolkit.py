@@ -8,17 +8,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from photos import jpeg, save
+
+from tests.conftest import ROOT
+from tests.photos import jpeg, save
 
 
 @pytest.mark.parametrize("home", ["unpacked archive", "repository"])
 def test_hooks_under_the_real_toolkit(home: str, unpacked: Path, tmp_path: Path) -> None:
     """Labels for a photo, many photos in one request, and a bad image keeps its 4xx without a traceback."""
     pytest.importorskip("sagemaker_pytorch_serving_container", reason="sagemaker-pytorch-inference is not installed")
-    program, path = ("inference", unpacked / "code") if home == "unpacked archive" else ("model_serving.inference", ROOT)
+    homes = {"unpacked archive": ("inference", unpacked / "code"), "repository": ("model_serving.inference", ROOT)}
+    program, path = homes[home]
     photo = save(tmp_path, "photo.jpg", jpeg())
-    command = [sys.executable, "-I", str(ROOT / "tests" / "toolkit_host.py"), str(unpacked), program, str(path), str(photo)]
+    host = ROOT / "tests" / "toolkit_host.py"
+    command = [sys.executable, "-I", str(host), str(unpacked), program, str(path), str(photo)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
