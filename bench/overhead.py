@@ -44,7 +44,7 @@ def measure(stack: Description, folder: Path) -> None:
     print(f"one JPEG of {len(body) / 1000:.0f} kB, 500 x 375, concurrency 1")
     model = inference.model_fn(str(folder))
     api, endpoint = requests.Session(), requests.Session()
-    api.headers |= {"x-api-key": stack.api_key, "Content-Type": "image/jpeg"}
+    api.headers.update({"x-api-key": stack.api_key, "Content-Type": "image/jpeg"})
 
     def hooks() -> None:
         inference.output_fn(inference.predict_fn(inference.input_fn(body, "image/jpeg"), model), "application/json")

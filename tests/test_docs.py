@@ -1,0 +1,77 @@
+"""Documentation that cannot drift: commands, options, codes and variables are those of the code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.main import get_command
+
+import client.cli
+import local_stack.cli
+import model_serving.cli
+from lambda_api import schema
+from lambda_api.settings import Settings
+from tests.conftest import ROOT
+
+CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+
+
+def commands(app: typer.Typer) -> dict[str, Any]:
+    """The commands of a command line by name."""
+    group: Any = get_command(app)
+    found: dict[str, Any] = group.commands
+    return found
+
+
+@pytest.mark.parametrize("app", [client.cli.app, model_serving.cli.app, local_stack.cli.app])
+def test_every_option_is_documented(app: typer.Typer) -> None:
+    """docs/cli.md names each command and each of its visible options."""
+    for name, command in commands(app).items():
+        if command.hidden:
+            continue
+        assert re.search(rf"`[^`\n]*\b{name}\b", CLI), name
+        for option in command.params:
+            if option.param_type_name == "option" and not getattr(option, "hidden", False) and option.name != "help":
+                assert any(f"`{flag}" in CLI for flag in option.opts), f"{name} {option.opts}"
+
+
+@pytest.mark.parametrize("code", schema.ERRORS)
+def test_every_error_code_is_documented(code: str) -> None:
+    """docs/api.md has a row with code and status."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert f"| {schema.ERRORS[code][0]} | `{code}` |" in text
+
+
+def test_every_variable_is_documented() -> None:
+    """Variables that the code reads are in docs/cli.md."""
+    sources = [p for folder in ("client", "local_stack", "lambda_api") for p in (ROOT / folder).glob("*.py")]
+    used = {name for p in sources for name in re.findall(r'"(WHIPPET_[A-Z_]+)"', p.read_text(encoding="utf-8"))}
+    assert {"WHIPPET_URL", "WHIPPET_STACK_KEY"} <= used
+    for name in used | {field.upper() for field in Settings.__dataclass_fields__ if "timeout" not in field}:
+        assert f"`{name}`" in CLI, name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    """Relative links of the documents exist."""
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_shown_commands_exist(document: Path) -> None:
+    """`$ python -m package command` and `$ make target` lines name what there is."""
+    apps = {"client": client.cli.app, "model_serving": model_serving.cli.app, "local_stack": local_stack.cli.app}
+    for line in re.findall(r"^\$ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE):
+        if found := re.search(r"python -m (\w+) (\w+)", line):
+            package, command = found.groups()
+            assert package not in apps or command in commands(apps[package]), line
+        if found := re.match(r"make (\w+)", line):
+            done = subprocess.run(["make", "--dry-run", found.group(1)], cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
