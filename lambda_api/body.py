@@ -14,7 +14,7 @@ from typing import Any
 
 from python_multipart import parse_form
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import parse_options_header
+from python_multipart.multipart import File, parse_options_header
 
 from .errors import ApiError
 from .schema import MAX_BATCH, MAX_IMAGE_BYTES, MEDIA_TYPES, sniff_media_type
@@ -140,21 +140,23 @@ def _parts(body: bytes, content_type: str) -> list[tuple[str, bytes, bool]]:
     """(name, content, whether it is a file) of each part; a file's name is its file name, else its field's."""
     if not parse_options_header(content_type)[1].get(b"boundary"):
         raise ApiError("bad_request", "The multipart Content-Type has no boundary.", "Let your HTTP library set it.")
-    parts: list[tuple[str, bytes, bool]] = []
-
-    def on_field(field: Any) -> None:
-        parts.append((_text(field.field_name), field.value or b"", False))
-
-    def on_file(file: Any) -> None:
-        file.file_object.seek(0)
-        parts.append((_text(file.file_name or file.field_name), file.file_object.read(), True))
-        file.close()
-
+    found: list[Any] = []  # Field or File, in order; files above 1 MB lie in a temporary file until closed
     try:
-        parse_form({"Content-Type": content_type.encode("latin-1", "replace")}, io.BytesIO(body), on_field, on_file)
+        parse_form(
+            {"Content-Type": content_type.encode("latin-1", "replace")}, io.BytesIO(body), found.append, found.append
+        )
     except (FormParserError, ValueError):
         raise ApiError("bad_request", "The multipart form is damaged.", "Let your HTTP library build it.") from None
-    return parts
+    return [_part(item) for item in found]
+
+
+def _part(item: Any) -> tuple[str, bytes, bool]:
+    if not isinstance(item, File):
+        return _text(item.field_name), item.value or b"", False
+    item.file_object.seek(0)
+    content = item.file_object.read()
+    item.close()
+    return _text(item.file_name or item.field_name), content, True
 
 
 def _text(name: bytes | None) -> str:
