@@ -89,6 +89,8 @@ class Client:
         Failures of single photos are outcomes with an `error`. Only what concerns all of them is
         raised: UsageError if there is no such folder, ApiError or UnreachableError before the first.
         """
+        if not os.path.isdir(folder):
+            raise UsageError(f"There is no folder {os.fspath(folder)}.", "For one photo there is classify().")
         self.preflight()
         return self.classify_many(Listing([os.fspath(folder)]))
 

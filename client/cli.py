@@ -133,8 +133,10 @@ def model(
 
 def main() -> None:
     """Run the command line of this process and end it with its exit code."""
-    # Python ends background jobs of a shell without SIGINT; SIGTERM always comes, and ends a run as cleanly.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):  # end a run as cleanly as Ctrl-C does, a stack of --local included
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup has its way
+            signal.signal(number, signal.default_int_handler)
     warnings.filterwarnings("ignore", module=r"PIL\b")  # about broken metadata, between the result lines
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text file in a process

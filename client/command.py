@@ -88,8 +88,10 @@ class Batch:
         try:
             with closing(client.classify_many(sources)) as outcomes:
                 for outcome in outcomes:
-                    writer.write(outcome)
-                    self._tally.add(outcome)
+                    try:
+                        writer.write(outcome)
+                    finally:  # Ctrl-C may come when the line is out already: the summary counts it
+                        self._tally.add(outcome)
                     bar.advance(self._tally)
         except KeyboardInterrupt:
             return True

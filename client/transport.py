@@ -38,6 +38,14 @@ _DOWN = frozenset({"unreachable", "timeout"})
 _DOWN_STATUS = frozenset({502, 503, 504})
 _CODES = {status: code for code, (status, _) in reversed(list(ERRORS.items()))}
 _RERUN = "Check the URL and that the API runs (on one machine: `python -m local_stack up`); then run it again."
+_HINTS = {
+    "forbidden": "Check the API key: --api-key, WHIPPET_API_KEY or the profile file.",
+    "throttled": "Lower --concurrency, then run this again.",
+    "not_found": "Check the URL: it ends with the stage, such as /prod on AWS.",
+    "endpoint_unavailable": _RERUN,
+    "endpoint_failed": _RERUN,
+    "endpoint_timeout": _RERUN,
+}
 
 
 class _Retry(Retry):
@@ -208,13 +216,3 @@ def _problem(status: int, data: dict[str, Any]) -> ApiError:
     detail = data.get("detail") or f"{ERRORS[code][1] if code in ERRORS else 'The API refused it'}."
     hint = data.get("hint") or _HINTS.get(code, "")
     return ApiError(status, code, str(detail), str(hint), str(data.get("request_id") or ""))
-
-
-_HINTS = {
-    "forbidden": "Check the API key: --api-key, WHIPPET_API_KEY or the profile file.",
-    "throttled": "Lower --concurrency, then run this again.",
-    "not_found": "Check the URL: it ends with the stage, such as /prod on AWS.",
-    "endpoint_unavailable": _RERUN,
-    "endpoint_failed": _RERUN,
-    "endpoint_timeout": _RERUN,
-}

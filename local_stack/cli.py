@@ -116,7 +116,7 @@ def gateway(
     from .gateway import Gateway, application
 
     listener, url = hosting.bind(host, port)
-    typer.echo(json.dumps({"url": url}))
+    hosting.announce(json.dumps({"url": url}))
     hosting.end_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     origins = tuple(allow_origin or ())

@@ -58,8 +58,8 @@ class Gateway:
 
     async def warm(self) -> None:
         """Start every worker process now, so that the first request need not wait for one."""
-        pings = [self._submit('{"httpMethod": "GET", "path": "/v1/warm"}') for _ in range(self._processes)]
-        await asyncio.gather(*pings, return_exceptions=True)
+        page = {"httpMethod": "GET", "path": "/", "headers": {}, "requestContext": {"requestId": "warm", "stage": "local"}}
+        await asyncio.gather(*(self._submit(json.dumps(page)) for _ in range(self._processes)))
 
     def close(self) -> None:
         """Let running events end, then stop the workers."""

@@ -102,7 +102,7 @@ def serve(
 
     listener, url = hosting.bind(host, port)
     # The address is told before the model is loaded: what depends on it can start meanwhile.
-    typer.echo(json.dumps({"url": url, "name": name}) if as_json else f"{url}/invocations (loading …)")
+    hosting.announce(json.dumps({"url": url, "name": name}) if as_json else f"{url}/invocations (loading …)")
     if with_parent:
         hosting.end_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")

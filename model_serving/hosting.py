@@ -31,6 +31,15 @@ def bind(host: str, port: int) -> tuple[socket.socket, str]:
     return listener, f"http://{shown}:{listener.getsockname()[1]}"
 
 
+def announce(line: str) -> None:
+    """Print the one line that a parent waits for; whatever is printed later goes where the log goes.
+
+    The parent reads no more than that line, and a pipe that nobody drains stops its writers after 64 kB.
+    """
+    print(line, flush=True)
+    os.dup2(2, 1)
+
+
 def end_with_parent() -> None:
     """Stop when standard input closes: a pipe that the parent holds ends with it, even by kill -9."""
 

@@ -243,6 +243,8 @@ def test_settings_are_checked(api: FakeApi, tmp_path: Path) -> None:
     """Settings no API could serve are refused before photos are sent."""
     with pytest.raises(client.UsageError):
         Client(api.url, KEY, concurrency=0)
+    with _client(api) as session, pytest.raises(client.UsageError, match="missing"):
+        session.classify_folder(tmp_path / "missing")
     with _client(api, top_k=5000) as session, pytest.raises(client.UsageError, match="1000"):
         session.classify_folder(tmp_path)
 

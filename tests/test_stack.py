@@ -256,6 +256,17 @@ def test_endpoint_killed_during_a_folder_run(archive: Path, own_state: dict[str,
     assert all(line["error"]["code"] and line["error"]["hint"] for line in failed)
 
 
+def test_a_talkative_function_does_not_stop_the_stack(archive: Path, own_state: dict[str, str]) -> None:
+    """What the parts print beyond their address goes to their logs: a full pipe would freeze every request."""
+    env = {**own_state, "POWERTOOLS_LOG_LEVEL": "INFO", "POWERTOOLS_METRICS_DISABLED": "false"}
+    with start_stack(archive, env=env) as process:
+        stack = described(process)
+        for _ in range(150):  # about a kilobyte of log each; a pipe holds 64
+            assert requests.get(f"{stack.url}/v1/health", timeout=20).status_code == 200
+        process.terminate()
+        process.wait(30)
+
+
 def test_taken_port(archive: Path, own_state: dict[str, str]) -> None:
     """Told in one line with the mend, and nothing keeps running."""
     with socket.socket() as taken:
