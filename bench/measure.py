@@ -12,6 +12,9 @@ from PIL import Image
 
 from local_stack import models
 
+Times = dict[str, list[float]]
+"""Milliseconds of each call, by name."""
+
 
 def photo(width: int, height: int, kilobytes: int | None = None) -> bytes:
     """A real photo (scikit-image's coffee) as a JPEG of that size, at about `kilobytes` where given."""
@@ -27,15 +30,19 @@ def photo(width: int, height: int, kilobytes: int | None = None) -> bytes:
     return best
 
 
-def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 5) -> dict[str, list[float]]:
-    """Milliseconds of each call in each round, one after the other, so that noise meets all alike."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds + warm):
+def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int, block: int = 10, warm: int = 3) -> Times:
+    """Milliseconds of `block` calls a round, in turns, so that noise meets all alike.
+
+    In blocks with unmeasured calls before each, since two processes with a model each cool the other's caches.
+    """
+    times: Times = {name: [] for name in calls}
+    for _ in range(rounds):
         for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            if turn >= warm:
-                times[name].append((time.perf_counter() - started) * 1e3)
+            for number in range(-warm, block):
+                started = time.perf_counter()
+                call()
+                if number >= 0:
+                    times[name].append((time.perf_counter() - started) * 1e3)
     return times
 
 

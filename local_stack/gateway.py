@@ -58,7 +58,12 @@ class Gateway:
 
     async def warm(self) -> None:
         """Start every worker process now, so that the first request need not wait for one."""
-        page = {"httpMethod": "GET", "path": "/", "headers": {}, "requestContext": {"requestId": "warm", "stage": "local"}}
+        page = {
+            "httpMethod": "GET",
+            "path": "/",
+            "headers": {},
+            "requestContext": {"requestId": "warm", "stage": "local"},
+        }
         await asyncio.gather(*(self._submit(json.dumps(page)) for _ in range(self._processes)))
 
     def close(self) -> None:

@@ -27,9 +27,6 @@ from .errors import StackError
 READY_SECONDS = 120
 """A large model on a slow disk takes its time to load."""
 
-FRUGAL = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "8388608", "MALLOC_TRIM_THRESHOLD_": "8388608"}
-"""glibc gives the buffers of large photos back at once and keeps two arenas: a sixth less memory, same speed."""
-
 STOP_SECONDS = 10
 KEY_VARIABLE = "WHIPPET_STACK_KEY"
 
@@ -119,7 +116,7 @@ class Stack:
         """Start both parts and wait until a request went all the way through; StackError if one fails."""
         options = self.options
         serve = ["model_serving", "serve", str(options.model), "--port", "0", "--json", "--with-parent"]
-        endpoint = self._run("endpoint", serve, {**FRUGAL, **os.environ})
+        endpoint = self._run("endpoint", serve, dict(os.environ))
         endpoint_url = endpoint.address()
         gateway = ["local_stack", "gateway", "--host", options.host, "--port", str(options.port)]
         gateway += ["--workers", str(options.workers)]

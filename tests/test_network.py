@@ -16,9 +16,13 @@ from tests.photos import sample
 def default_model() -> Classifier:
     """The default model with its packaged weights."""
     spec = defaults.default_spec()
-    net = network.build(spec.backbone, spec.head, 1000)
-    network.load_weights(net, defaults.default_weights())
-    return Classifier(net, spec)
+
+    def build() -> nn.Module:
+        net = network.build(spec.backbone, spec.head, 1000)
+        network.load_weights(net, defaults.default_weights())
+        return net
+
+    return Classifier(build, spec)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
 
-from model_serving.classifier import BadParameter, BadRequest, Classifier, ClassInfo, ModelSpec, Preprocessing
+from model_serving.classifier import BadParameter, BadRequest, Classifier, ClassInfo, ModelSpec, Preprocessing, predict
 from model_serving.classifier.errors import RequestError
-from model_serving.classifier.predict import CHUNK, Labels
+from model_serving.classifier.predict import Labels
 from tests.photos import jpeg
 
 
@@ -21,9 +23,12 @@ class Counting(nn.Module):
         super().__init__()
         self.batches: list[int] = []
         self.fail = False
+        self.hold = threading.Event()
+        self.hold.set()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) -> (N, 3)."""
+        self.hold.wait(10)
         if self.fail:
             raise RuntimeError("out of memory")
         self.batches.append(len(x))
@@ -40,11 +45,12 @@ def net() -> Counting:
 def model(net: Counting) -> Classifier:
     """Three classes, tiny input."""
     classes = tuple(ClassInfo(str(i), f"class {i}") for i in range(3))
-    model = Classifier(net, ModelSpec("tiny", "none", classes, preprocessing=Preprocessing(32, 32)))
+    model = Classifier(lambda: net, ModelSpec("tiny", "none", classes, preprocessing=Preprocessing(32, 32)))
     net.batches.clear()
     return model
 
 
+CHUNK = predict.CHUNK["cpu"]
 PHOTOS = [jpeg((60 + i, 50)) for i in range(40)]
 
 
@@ -63,7 +69,7 @@ def test_batch_answers_in_order_and_as_alone(model: Classifier) -> None:
 def test_batch_needs_few_passes(model: Classifier, net: Counting) -> None:
     """Never one by one, never more than a chunk at once."""
     model.classify(PHOTOS)
-    assert net.batches == [CHUNK, CHUNK, 40 - 2 * CHUNK]
+    assert net.batches == [CHUNK] * (40 // CHUNK)
 
 
 def test_errors_stay_in_their_place(model: Classifier) -> None:
@@ -81,17 +87,18 @@ def test_only_errors(model: Classifier, net: Counting) -> None:
 
 def test_threads_share_passes(model: Classifier, net: Counting) -> None:
     """Callers that wait are served together, and each gets its own answer."""
-    pixels = torch.arange(64, dtype=torch.uint8).view(64, 1, 1, 1).expand(64, 32, 32, 3).contiguous()
-    with model._turn, ThreadPoolExecutor(64) as pool:
-        futures = [pool.submit(model.probabilities, pixels[i : i + 1]) for i in range(64)]
-        while len(model._waiting) < 64:
-            pass
-        model._turn.release()
+    photos = [torch.full((32, 32, 3), i, dtype=torch.uint8) for i in range(64)]
+    net.hold.clear()
+    with ThreadPoolExecutor(64) as pool:
+        futures = [pool.submit(model.probabilities, [photo]) for photo in photos]
+        while len(model._waiting) < 64 - CHUNK:
+            time.sleep(0.01)
+        time.sleep(0.1)  # all wait but those in the held pass
+        net.hold.set()
         rows = [future.result() for future in futures]
-        model._turn.acquire()
-    assert len(net.batches) == 64 // CHUNK
-    for i, row in enumerate(rows):
-        assert torch.allclose(row, model.probabilities(pixels[i : i + 1]), atol=1e-6)
+    assert len(net.batches) <= 64 // CHUNK + 1
+    for photo, row in zip(photos, rows, strict=True):
+        assert torch.allclose(row, model.probabilities([photo]), atol=1e-6)
 
 
 def test_a_failed_pass_fails_its_own_callers_only(model: Classifier, net: Counting) -> None:

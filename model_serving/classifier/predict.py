@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from . import network, preprocess
+from . import memory, network, preprocess
 from .errors import BadParameter, RequestError, WeightsError
 from .spec import ClassInfo, ModelSpec
 
-CHUNK = 16
-"""Most photos in one forward pass: more gains nothing on a CPU and holds the others up."""
+CHUNK = {"cpu": 4, "cuda": 64}
+"""Most photos in one forward pass. On a CPU four: activations above 32 MB are mapped anew for every layer (see
+`memory`), which makes passes of eight and sixteen a quarter slower a photo."""
 
 MAX_TOP_K = 1000
 DEFAULT_TOP_K = 5
@@ -42,35 +42,46 @@ class Answer:
 
 
 class _Ticket:
-    """Pixels that wait for a forward pass, and what came of it."""
+    """Photos that wait for a forward pass, and the promise of their probabilities."""
 
-    def __init__(self, pixels: torch.Tensor) -> None:
-        self.pixels = pixels  # (N, crop, crop, 3) uint8
-        self.outcome: torch.Tensor | Exception | None = None  # (N, classes) float32
+    def __init__(self, pixels: Sequence[torch.Tensor]) -> None:
+        self.pixels = pixels  # each (crop, crop, 3) uint8
+        self.probabilities: Future[torch.Tensor] = Future()  # (N, classes) float32
 
 
 class Classifier:
     """A network with its spec. Safe to call from several threads: their photos share forward passes.
 
-    Whoever holds the turn runs one pass over everything that has queued up meanwhile, so batches form by
-    themselves under load and nobody waits for a timer.
+    All tensor work, building included, runs in one thread of its own: OpenMP keeps a team of helpers for every
+    thread that ever computed, and stops spinning between layers once they outnumber the cores, which costs a
+    fifth of the speed. Each pass takes everything that has queued up meanwhile, so batches form by themselves
+    under load and nobody waits for a timer.
     """
 
-    def __init__(self, net: nn.Module, spec: ModelSpec, device: str = "cpu") -> None:
+    def __init__(self, build: Callable[[], nn.Module], spec: ModelSpec, device: str = "cpu") -> None:
         self.spec = spec
         self.device = torch.device(device)
-        self._network = network.optimise(net, spec.preprocessing.crop).to(self.device)
+        self._chunk = CHUNK.get(self.device.type, CHUNK["cpu"])
+        memory.keep_activations()
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self._runner = ThreadPoolExecutor(1, thread_name_prefix="forward")
         self._waiting: deque[_Ticket] = deque()
-        self._turn = threading.Lock()
+        self._network = self._runner.submit(self._ready, build).result()
 
     @classmethod
     def load(cls, model_dir: Path, device: str = "cpu") -> Classifier:
         """Read `model.json` and `model.pt` of an unpacked archive; SpecError or WeightsError if they are wrong."""
         spec = ModelSpec.load(model_dir / "model.json")
-        net = network.build(spec.backbone, spec.head, len(spec.classes))
-        network.load_weights(net, read_weights(model_dir / "model.pt"))
-        return cls(net, spec, device)
+
+        def build() -> nn.Module:
+            net = network.build(spec.backbone, spec.head, len(spec.classes))
+            network.load_weights(net, read_weights(model_dir / "model.pt"))
+            return net
+
+        return cls(build, spec, device)
+
+    def _ready(self, build: Callable[[], nn.Module]) -> nn.Module:
+        return network.optimise(build(), self.spec.preprocessing.crop).to(self.device)
 
     def classify(self, items: Sequence[bytes | RequestError], top_k: int = DEFAULT_TOP_K) -> Answer:
         """Labels, or the error, of every photo. Items that are errors already stay what they are.
@@ -82,18 +93,21 @@ class Classifier:
         started = time.perf_counter()
         results: list[Labels | RequestError] = []
         forward = 0.0
-        for pixels in _chunks(self._decode(items)):
+        for start in range(0, len(items), self._chunk):
+            # Not ahead of the pass: it keeps every core busy, and decoders beside it would only hold it up.
+            pixels = self._decode(items[start : start + self._chunk])
             usable = [p for p in pixels if isinstance(p, torch.Tensor)]
             before = time.perf_counter()
-            labels = iter(self._label(torch.stack(usable), top_k) if usable else ())
+            labels = iter(self._label(usable, top_k) if usable else ())
             forward += time.perf_counter() - before
             results += [p if isinstance(p, RequestError) else next(labels) for p in pixels]
         decode = time.perf_counter() - started - forward
         return Answer(tuple(results), {"decode": round(decode * 1e3, 1), "forward": round(forward * 1e3, 1)})
 
-    def _decode(self, items: Sequence[bytes | RequestError]) -> Iterable[torch.Tensor | RequestError]:
-        """Pixels in order, decoded ahead in threads (the decoders release the GIL); one photo stays here."""
-        return map(self._pixels, items) if len(items) == 1 else self._decoders.map(self._pixels, items)
+    def _decode(self, items: Sequence[bytes | RequestError]) -> list[torch.Tensor | RequestError]:
+        """Pixels in order, decoded in threads (the decoders release the GIL); one photo stays in this one."""
+        run = map if len(items) == 1 else self._decoders.map
+        return list(run(self._pixels, items))
 
     def _pixels(self, item: bytes | RequestError) -> torch.Tensor | RequestError:
         if isinstance(item, RequestError):
@@ -103,7 +117,7 @@ class Classifier:
         except RequestError as error:
             return error
 
-    def _label(self, pixels: torch.Tensor, top_k: int) -> list[Labels]:
+    def _label(self, pixels: Sequence[torch.Tensor], top_k: int) -> list[Labels]:
         probabilities = self.probabilities(pixels)
         scores, indices = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
         classes, decide = self.spec.classes, self.spec.calibration.decide
@@ -112,57 +126,46 @@ class Classifier:
             for index, score in zip(indices.tolist(), scores.tolist(), strict=True)
         ]
 
-    def probabilities(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, crop, crop, 3) -> calibrated probabilities (N, classes) on the CPU, rows sum to 1."""
+    def probabilities(self, pixels: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Photos as uint8 (crop, crop, 3) -> calibrated probabilities (N, classes) on the CPU, rows sum to 1.
+
+        Raises what the network raises, for the photos of that pass alone.
+        """
         ticket = _Ticket(pixels)
         self._waiting.append(ticket)
-        with self._turn:
-            while ticket.outcome is None:
-                self._run(self._take())
-        if isinstance(ticket.outcome, Exception):
-            raise ticket.outcome
-        return ticket.outcome
+        self._runner.submit(self._run)
+        return ticket.probabilities.result()
+
+    def _run(self) -> None:
+        """One pass over what waits; nothing where an earlier one has taken it along."""
+        if not self._waiting:
+            return
+        batch = self._take()
+        try:
+            rows = self._forward([photo for ticket in batch for photo in ticket.pixels])
+        except Exception as error:
+            for ticket in batch:
+                ticket.probabilities.set_exception(error)
+            return
+        for ticket in batch:
+            own, rows = rows[: len(ticket.pixels)], rows[len(ticket.pixels) :]
+            ticket.probabilities.set_result(own)
 
     def _take(self) -> list[_Ticket]:
         """The oldest tickets that fit into one pass, at least one."""
         batch = [self._waiting.popleft()]
         photos = len(batch[0].pixels)
-        while self._waiting and photos + len(self._waiting[0].pixels) <= CHUNK:
+        while self._waiting and photos + len(self._waiting[0].pixels) <= self._chunk:
             batch.append(self._waiting.popleft())
             photos += len(batch[-1].pixels)
         return batch
 
-    def _run(self, batch: list[_Ticket]) -> None:
-        """Fill in every ticket's outcome; a failed pass (out of memory) fails each of them, not the next."""
-        try:
-            rows = self._forward(torch.cat([ticket.pixels for ticket in batch]))
-        except Exception as error:
-            for ticket in batch:
-                ticket.outcome = error
-            return
-        start = 0
-        for ticket in batch:
-            ticket.outcome = rows[start : start + len(ticket.pixels)]
-            start += len(ticket.pixels)
-
-    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _forward(self, pixels: Sequence[torch.Tensor]) -> torch.Tensor:
         with torch.inference_mode():
-            logits = self._network(preprocess.normalise(pixels.to(self.device), self.spec.preprocessing))
-            probabilities: torch.Tensor = (logits.float() / self.spec.calibration.temperature).softmax(dim=1)
+            batch = preprocess.normalise(torch.stack(list(pixels)).to(self.device), self.spec.preprocessing)
+            logits = self._network(batch).float()
+            probabilities: torch.Tensor = (logits / self.spec.calibration.temperature).softmax(dim=1)
             return probabilities.cpu()
-
-
-def _chunks(
-    items: Iterable[torch.Tensor | RequestError],
-) -> Iterable[list[torch.Tensor | RequestError]]:
-    chunk: list[torch.Tensor | RequestError] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
