@@ -191,12 +191,13 @@ def _on_api_error(error: ApiError) -> Response[str]:
 
 def _on_bad_parameter(error: RequestValidationError) -> Response[str]:
     first = error.errors()[0]
-    name = str(first["loc"][-1])
-    return _answer(problem("bad_parameter", f"{name}: {first['msg']}.", "See /v1/openapi.json.", _request_id()))
+    detail = f"{first['loc'][-1]}: {first['msg']}."
+    hint = "Send it once, as a whole number in its range."
+    return _answer(problem("bad_parameter", detail, hint, _request_id()))
 
 
 def _on_not_found(_: NotFoundError) -> Response[str]:
-    return _answer(problem("not_found", "There is no such route.", "See /v1/openapi.json.", _request_id()))
+    return _answer(problem("not_found", "There is no such route or method.", "See /v1/openapi.json.", _request_id()))
 
 
 def _on_failure(error: Exception) -> Response[str]:

@@ -17,9 +17,11 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import File, parse_options_header
 
 from .errors import ApiError
-from .schema import MAX_BATCH, MAX_IMAGE_BYTES, MEDIA_TYPES, sniff_media_type
+from .schema import MAX_BATCH, MAX_IMAGE_BYTES, MEDIA_TYPES, SNIFF_BYTES, sniff_media_type
 
 JSON = "application/json"
+MAX_ID = 256
+"""Characters of a caller's id that come back: a hundred long ones would burst Lambda's 6 MB answer."""
 MULTIPART = "multipart/form-data"
 
 
@@ -36,8 +38,8 @@ def single(body: bytes, content_type: str) -> bytes:
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == MULTIPART:
         return check(_field(_parts(body, content_type), "image"))
-    if media_type == JSON and body.lstrip()[:1] in (b"{", b"["):
-        return check(decode(_object(body).get("image"), "image"))
+    if media_type == JSON and sniff_media_type(body[:SNIFF_BYTES]) is None:
+        return check(decode(_object(body, SINGLE_HINT).get("image"), "image"))
     return check(body)
 
 
@@ -45,9 +47,9 @@ def many(body: bytes, content_type: str) -> list[Photo]:
     """The photos of a batch in order, bad ones as errors; ApiError if the batch itself cannot be read."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == MULTIPART:
-        photos = [_checked(name, data) for name, data, is_file in _parts(body, content_type) if is_file]
+        photos = [_checked(part.name, part.content) for part in _parts(body, content_type) if part.is_photo]
     else:
-        photos = _listed(_object(body).get("images"))
+        photos = _listed(_object(body, BATCH_HINT).get("images"))
     if not photos:
         raise ApiError("bad_request", "The batch holds no photos.", BATCH_HINT)
     if len(photos) > MAX_BATCH:
@@ -66,7 +68,7 @@ def check(image: bytes) -> bytes:
     if len(image) > MAX_IMAGE_BYTES:
         detail = f"The photo has {len(image):,} bytes; {MAX_IMAGE_BYTES:,} can be sent directly."
         raise ApiError("too_large", detail, "Scale it down; python -m client does so by itself.")
-    if sniff_media_type(image[:32]) is None:
+    if sniff_media_type(image[:SNIFF_BYTES]) is None:
         raise ApiError("unsupported_media_type", _what(image), f"Send one of {', '.join(MEDIA_TYPES.values())}.")
     return image
 
@@ -79,25 +81,25 @@ def _what(image: bytes) -> str:
 
 
 def decode(text: Any, where: str) -> bytes:
-    """Bytes of a base64 text, a data URL's prefix left off; ApiError if it is none."""
+    """Bytes of a base64 text, without line breaks and a data URL's prefix; ApiError if it is none."""
     if not isinstance(text, str):
         raise ApiError("bad_request", f"{where} holds no base64 text.", SINGLE_HINT)
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        hint = "Encode the photo's bytes as standard base64 without line breaks."
+        hint = "Encode the photo's bytes as standard base64."
         raise ApiError("bad_request", f"{where} is not valid base64.", hint) from None
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes, hint: str) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        raise ApiError("bad_request", "The body is not JSON.", SINGLE_HINT) from None
+        raise ApiError("bad_request", "The body is not JSON.", hint) from None
     if not isinstance(document, dict):
-        raise ApiError("bad_request", "The JSON body is not an object.", SINGLE_HINT)
+        raise ApiError("bad_request", "The JSON body is not an object.", hint)
     return document
 
 
@@ -111,7 +113,8 @@ def _instance(item: Any, position: str) -> Photo:
     """A bad item becomes an error of its own and leaves the others alone."""
     if not isinstance(item, dict):
         return Photo(position, ApiError("bad_request", "The item is not an object.", BATCH_HINT))
-    name = str(item.get("id", position))
+    name = item.get("id")
+    name = str(name)[:MAX_ID] if isinstance(name, (str, int)) else position
     try:
         return Photo(name, check(decode(item.get("b64"), "b64")))
     except ApiError as error:
@@ -125,38 +128,57 @@ def _checked(name: str, data: bytes) -> Photo:
         return Photo(name, error)
 
 
-def _field(parts: list[tuple[str, bytes, bool]], wanted: str) -> bytes:
+@dataclass(frozen=True)
+class _Part:
+    """One part of a form; `name` is a file's own name where it has one, else its field's."""
+
+    field: str
+    name: str
+    content: bytes
+    is_file: bool
+
+    @property
+    def is_photo(self) -> bool:
+        """A file, or a field that is named or begins like a photo: not every client names its files."""
+        return self.is_file or self.field in ("image", "images") or bool(sniff_media_type(self.content[:SNIFF_BYTES]))
+
+
+def _field(parts: list[_Part], wanted: str) -> bytes:
     """The field of that name, or the only file of the form."""
-    files = [data for _, data, is_file in parts if is_file]
-    named = [data for name, data, is_file in parts if name == wanted and not is_file]
-    if len(files) > 1:
-        raise ApiError("bad_request", f"The form holds {len(files)} files.", "Send many photos to /v1/classify/batch.")
-    if not files and not named:
+    named = [part for part in parts if part.field == wanted]
+    found = named or [part for part in parts if part.is_file]
+    if len(found) > 1:
+        raise ApiError("bad_request", f"The form holds {len(found)} files.", "Send many photos to /v1/classify/batch.")
+    if not found:
         raise ApiError("bad_request", f'The form has no field "{wanted}".', SINGLE_HINT)
-    return (files or named)[0]
+    return found[0].content
 
 
-def _parts(body: bytes, content_type: str) -> list[tuple[str, bytes, bool]]:
-    """(name, content, whether it is a file) of each part; a file's name is its file name, else its field's."""
-    if not parse_options_header(content_type)[1].get(b"boundary"):
+def _parts(body: bytes, content_type: str) -> list[_Part]:
+    """The parts of a form in order; ApiError if it is damaged or cut off."""
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
         raise ApiError("bad_request", "The multipart Content-Type has no boundary.", "Let your HTTP library set it.")
     found: list[Any] = []  # Field or File, in order; files above 1 MB lie in a temporary file until closed
+    headers = {"Content-Type": content_type.encode("latin-1", "replace")}
+    damaged = ApiError("bad_request", "The multipart form is damaged or cut off.", "Let your HTTP library build it.")
     try:
-        parse_form(
-            {"Content-Type": content_type.encode("latin-1", "replace")}, io.BytesIO(body), found.append, found.append
-        )
+        parse_form(headers, io.BytesIO(body), found.append, found.append)
     except (FormParserError, ValueError):
-        raise ApiError("bad_request", "The multipart form is damaged.", "Let your HTTP library build it.") from None
+        raise damaged from None
+    if b"--" + boundary + b"--" not in body[-len(boundary) - 64 :]:
+        raise damaged  # the parser takes a form without an end for a shorter one
     return [_part(item) for item in found]
 
 
-def _part(item: Any) -> tuple[str, bytes, bool]:
+def _part(item: Any) -> _Part:
+    field = _text(item.field_name)
     if not isinstance(item, File):
-        return _text(item.field_name), item.value or b"", False
+        return _Part(field, field, item.value or b"", False)
     item.file_object.seek(0)
     content = item.file_object.read()
     item.close()
-    return _text(item.file_name or item.field_name), content, True
+    return _Part(field, _text(item.file_name)[:MAX_ID] or field, content, True)
 
 
 def _text(name: bytes | None) -> str:

@@ -28,12 +28,12 @@ def document(resolver: APIGatewayRestResolver) -> str:
         title="Whippet", version=VERSION, openapi_version="3.1.0", description=DESCRIPTION
     )
     api: dict[str, Any] = json.loads(text)
-    api["servers"] = [{"url": "/", "description": "The API's base URL; on AWS it ends in /prod"}]
+    api["servers"] = [{"url": "..", "description": "Beside this document: on AWS the base URL ends in /prod"}]
     api["security"] = [{"apiKey": []}]
     components = api.setdefault("components", {})
     components["securitySchemes"] = {"apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"}}
     components["schemas"]["Problem"] = _problem()
-    for unused in ("HTTPValidationError", "ValidationError"):
+    for unused in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     for path, methods in api["paths"].items():
         for operation in methods.values():
@@ -48,6 +48,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         operation["requestBody"] = _batch_body() if path.endswith("batch") else _single_body()
     if path == "/v1/health":
         operation["security"] = []
+        codes = tuple(code for code in codes if code != "forbidden")
     responses = {status: answer for status, answer in operation["responses"].items() if status == "200"}
     for code in codes:
         status, title = ERRORS[code]
@@ -78,7 +79,7 @@ def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
 
 def _single_body() -> dict[str, Any]:
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
-    content = dict.fromkeys((*MEDIA_TYPES, "application/octet-stream"), _BINARY)
+    content = dict.fromkeys((*MEDIA_TYPES, "application/octet-stream", "application/x-www-form-urlencoded"), _BINARY)
     content["multipart/form-data"] = _object({"image": file}, ["image"])
     content["application/json"] = _object({"image": _BASE64}, ["image"])
     return {"required": True, "content": content}

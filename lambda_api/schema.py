@@ -37,7 +37,7 @@ ERRORS: Mapping[str, tuple[int, str]] = {
     "bad_image": (400, "The photo cannot be read"),
     "forbidden": (403, "The API key is missing or wrong"),
     "not_found": (404, "There is no such route"),
-    "too_large": (413, "The photo is too large"),
+    "too_large": (413, "The photo or request is too large"),
     "unsupported_media_type": (415, "The file is not a photo this API reads"),
     "bad_parameter": (422, "A parameter is out of range"),
     "throttled": (429, "Too many requests"),

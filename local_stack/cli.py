@@ -21,6 +21,9 @@ from .stack import KEY_VARIABLE, Description, Options, Stack
 
 app = typer.Typer(help="The whole chain on one machine: no account, no Docker.", no_args_is_help=True)
 
+WORKERS = max(2, min(8, (os.cpu_count() or 1) + 1))
+"""One more than the endpoint works on: handlers mostly wait."""
+
 Origins = Annotated[list[str] | None, typer.Option("--allow-origin", help="Web origin that may call; repeatable.")]
 
 
@@ -33,6 +36,8 @@ def main() -> None:
     except (StackError, ServingError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)  # stopped before it was ready
 
 
 @app.command()
@@ -40,7 +45,7 @@ def up(
     model: Annotated[Path | None, typer.Option(help="A model.tar.gz; the default model without it.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.", min=0, max=65535)] = 8000,
-    workers: Annotated[int, typer.Option(help="Requests worked on at once.", min=1)] = 4,
+    workers: Annotated[int, typer.Option(help="Requests worked on at once.", min=1)] = WORKERS,
     api_key: Annotated[
         str | None, typer.Option(envvar=KEY_VARIABLE, help="The API's key; made up if left out.")
     ] = None,
@@ -53,22 +58,26 @@ def up(
     """
     from .models import default_archive
 
+    stops = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    for number in stops:
+        signal.signal(number, signal.default_int_handler)
     archive = (model or default_archive()).absolute()
-    stack = Stack(
-        Options(archive, api_key or secrets.token_urlsafe(24), host, port, workers, tuple(allow_origin or ()))
-    )
-    for number in (signal.SIGINT, signal.SIGTERM):
+    if not archive.is_file():
+        raise StackError(f"{archive} does not exist. Make one: python -m model_serving pack --output FILE")
+    key = api_key or secrets.token_urlsafe(24)
+    stack = Stack(Options(archive, key, host, port, workers, tuple(allow_origin or ())))
+    for number in stops:
         signal.signal(number, lambda *_: stack.request_stop())
+    failed = True
     try:
         _tell(stack.start(), stack.logs, as_json)
         stack.wait()
-    except KeyboardInterrupt:
-        pass
+        failed = False
     except StackError as error:
-        stack.stop()
         raise StackError(f"{error}\nThe stack has stopped; its logs are in {stack.logs}") from None
-    stack.stop()
-    stack.discard_logs()
+    finally:
+        stack.stop()
+        stack.discard(keep_logs=failed)
 
 
 def _tell(running: Description, logs: Path, as_json: bool) -> None:

@@ -15,9 +15,9 @@ DEFAULT_TYPE = "application/octet-stream"
 """What a body without a Content-Type is taken for (RFC 9110, section 8.3)."""
 
 
-def is_binary(content_type: str | None, binary_types: frozenset[str]) -> bool:
-    """Whether API Gateway would hand this body over as base64 instead of text."""
-    return (content_type or DEFAULT_TYPE).partition(";")[0].strip().lower() in binary_types
+def is_binary(content_types: list[str], binary_types: frozenset[str]) -> bool:
+    """Whether API Gateway would hand this body over as base64 instead of text; the last Content-Type counts."""
+    return (content_types[-1] if content_types else DEFAULT_TYPE).partition(";")[0].strip().lower() in binary_types
 
 
 def from_request(request: Request, body: bytes, binary: bool, request_id: str, stage: str) -> dict[str, Any]:

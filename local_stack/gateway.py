@@ -82,43 +82,52 @@ class Gateway:
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         self._check_route(request)
-        body = await _read(request)
-        binary = events.is_binary(request.headers.get("content-type"), self._api.binary_types)
-        event = json.dumps(events.from_request(request, body, binary, request_id, "local"))
-        if len(event) > MAX_EVENT_BYTES:
-            raise _Refused("too_large", f"The request makes an event above {MAX_EVENT_BYTES:,} bytes.", SHRINK)
         if self._inside >= self._processes + WAITING:
             raise _Refused("throttled", "All workers are busy and the queue is full.", "Try again in a second.")
         self._inside += 1
         try:
+            event = await self._event(request, request_id)
             return events.to_response(await asyncio.wait_for(self._submit(event), INTEGRATION_SECONDS))
         except asyncio.TimeoutError:
             detail = f"The function did not answer within {INTEGRATION_SECONDS} seconds."
             raise _Refused("endpoint_timeout", detail, "Try again, with fewer photos at once.") from None
+        except _Refused:
+            raise
         except Exception:
             log.exception("the function failed")
             raise _Refused("internal", "The function failed.", "The gateway's log has the reason.") from None
         finally:
             self._inside -= 1
 
+    async def _event(self, request: Request, request_id: str) -> str:
+        body = await _read(request)
+        binary = events.is_binary(request.headers.getlist("content-type"), self._api.binary_types)
+        event = json.dumps(events.from_request(request, body, binary, request_id, "local"))
+        if len(event) > MAX_EVENT_BYTES:
+            raise _Refused("too_large", f"The request makes an event above {MAX_EVENT_BYTES:,} bytes.", SHRINK)
+        return event
+
     def _check_route(self, request: Request) -> None:
         needs_key = self._api.routes.get((request.method, request.url.path))
         if needs_key is None:
-            raise _Refused("not_found", "There is no such route.", "See /v1/openapi.json.")
+            raise _Refused("not_found", "There is no such route or method.", "See /v1/openapi.json.")
         given = request.headers.get("x-api-key", "").encode("latin-1")
         if needs_key and not hmac.compare_digest(given, self._api_key):
             raise _Refused("forbidden", "The API key is missing or wrong.", "Send it in the x-api-key header.")
 
-    async def _submit(self, event: str) -> dict[str, Any]:
+    async def _submit(self, event: str, again: bool = True) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         pool: ProcessPoolExecutor = self._pool
         try:
             return await loop.run_in_executor(pool, workers.invoke, event)
         except BrokenProcessPool:
-            # A killed worker breaks the whole pool; the first to notice replaces it.
+            # A killed worker breaks the whole pool. The first to notice replaces it; each event is tried once
+            # more, since on Lambda only the killed one would be lost and handlers keep no state.
             if self._pool is pool:
                 self._pool = workers.pool(self._api.handler, self._processes)
-            raise
+            if not again:
+                raise
+        return await self._submit(event, again=False)
 
     def _problem(self, refused: _Refused, request: Request, request_id: str) -> Response:
         document = problem(refused.code, refused.detail, refused.hint, request_id)

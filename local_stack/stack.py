@@ -82,12 +82,14 @@ class Part:
         return url
 
     def death(self) -> StackError:
-        """What to tell of its end: how, and the last line of its log."""
+        """What to tell of its end: how, and the error it printed."""
         code = self.process.returncode
-        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = f" Its last words: {lines[-1].removeprefix('error: ')}" if lines else ""
-        return StackError(f"the {self.name} {how}.{last}")
+        if code is not None and code < 0:
+            why = " (out of memory?)" if code == -9 else ""
+            return StackError(f"the {self.name} was killed by signal {-code}{why}.")
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return StackError(f"the {self.name} ended with code {code}. {said[-1] if said else ''}".rstrip())
 
     def stop(self) -> None:
         """Ask it to end, insist after ten seconds."""
@@ -108,12 +110,17 @@ class Stack:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.logs = Path(tempfile.mkdtemp(prefix="whippet-logs-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="whippet-"))
+        self.logs = self._folder / "logs"
+        self.logs.mkdir()
         self._parts: list[Part] = []
         self._stopping = threading.Event()
 
     def start(self) -> Description:
-        """Start both parts and wait until a request went all the way through; StackError if one fails."""
+        """Start both parts and wait until a request went all the way through.
+
+        StackError if one fails, KeyboardInterrupt where a stop was requested meanwhile.
+        """
         options = self.options
         serve = ["model_serving", "serve", str(options.model), "--port", "0", "--json", "--with-parent"]
         endpoint = self._run("endpoint", serve, dict(os.environ))
@@ -123,6 +130,8 @@ class Stack:
         gateway += [word for origin in options.origins for word in ("--allow-origin", origin)]
         url = self._run("gateway", gateway, self._environment(endpoint_url)).address()
         self._await_health(url)
+        if self._stopping.is_set():
+            raise KeyboardInterrupt
         description = Description(url, options.api_key, endpoint_url, str(options.model), os.getpid())
         _write_state(description)
         return description
@@ -142,12 +151,17 @@ class Stack:
             part.stop()
         _remove_state()
 
-    def discard_logs(self) -> None:
-        """After a clean end nobody needs them."""
-        shutil.rmtree(self.logs, ignore_errors=True)
+    def discard(self, keep_logs: bool) -> None:
+        """Remove the temporary files; after a clean end nobody needs the logs either."""
+        for path in self._folder.iterdir():
+            if not (keep_logs and path == self.logs):
+                shutil.rmtree(path, ignore_errors=True)
+        if not keep_logs:
+            self._folder.rmdir()
 
     def _run(self, name: str, command: list[str], env: dict[str, str]) -> Part:
-        part = Part(name, command, env, self.logs / f"{name}.log")
+        # Temporary files lie in our folder, so that they go with us even if the part is killed.
+        part = Part(name, command, {**env, "TMPDIR": str(self._folder)}, self.logs / f"{name}.log")
         self._parts.append(part)
         return part
 
@@ -165,26 +179,23 @@ class Stack:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "NO_PROXY": "127.0.0.1,localhost",
         }
-        # Metrics are for CloudWatch, and a line a request would fill the log of a long run.
+        # Metrics are for CloudWatch, and lines for each request would fill the log of a long run.
         return {"POWERTOOLS_METRICS_DISABLED": "true", "POWERTOOLS_LOG_LEVEL": "WARNING", **env}
 
     def _await_health(self, url: str) -> None:
-        """The endpoint answers as soon as the model is loaded; until then its socket lets callers wait."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        """The endpoint answers as soon as the model is loaded; until then its socket lets callers wait.
+
+        So the question is asked in a thread, while this one sees to stops and deaths.
+        """
+        healthy = threading.Event()
+        threading.Thread(target=_ask_health, args=(f"{url}/v1/health", healthy), daemon=True).start()
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
+        while not healthy.wait(0.05):
             self._check_alive()
             if self._stopping.is_set():
-                raise KeyboardInterrupt
-            try:
-                opener.open(f"{url}/v1/health", timeout=READY_SECONDS).close()
                 return
-            except urllib.error.HTTPError as error:
-                error.close()
-                self._stopping.wait(0.1)
-            except OSError:
-                self._stopping.wait(0.1)
-        raise StackError(f"the stack is not ready after {READY_SECONDS} s. Its logs: {self.logs}")
+            if time.monotonic() > deadline:
+                raise StackError(f"the stack is not ready after {READY_SECONDS} s. Is the model very large?")
 
     def _check_alive(self) -> None:
         for part in self._parts:
@@ -192,14 +203,32 @@ class Stack:
                 raise part.death()
 
 
+def _ask_health(url: str, healthy: threading.Event) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    give_up = time.monotonic() + READY_SECONDS
+    while time.monotonic() < give_up:
+        try:
+            opener.open(url, timeout=READY_SECONDS).close()
+        except OSError as error:  # HTTPError is one too
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+            time.sleep(0.1)
+        else:
+            healthy.set()
+            return
+
+
 def _write_state(description: Description) -> None:
     """Readable for the owner alone: it holds the key."""
     path = state_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-        json.dump(asdict(description), out)
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+            json.dump(asdict(description), out)
+        os.replace(partial, path)
+    except OSError as error:
+        raise StackError(f"{path} cannot be written ({error.strerror}). Set WHIPPET_STATE_FILE.") from None
 
 
 def _remove_state() -> None:

@@ -99,7 +99,10 @@ def serve(
     """
     from . import hosting
     from .archive import unpacked
+    from .errors import ArchiveError
 
+    if not archive.is_file():
+        raise ArchiveError(f"{archive} does not exist. Make one: python -m model_serving pack --output FILE")
     listener, url = hosting.bind(host, port)
     # The address is told before the model is loaded: what depends on it can start meanwhile.
     hosting.announce(json.dumps({"url": url, "name": name}) if as_json else f"{url}/invocations (loading …)")

@@ -121,8 +121,8 @@ def _attributes(context: Any) -> dict[str, str]:
 
 
 def _top_k(value: Any) -> int:
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value[:9])
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadParameter("top_k is not a whole number.", "Send for example 5.")
     return value
@@ -151,7 +151,7 @@ def _photo(instance: Any) -> bytes | RequestError:
     if not isinstance(text, str):
         return BadRequest("The instance holds no base64 text.", 'Send {"b64": "<base64>"}.')
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         return BadRequest("The instance is not valid base64.", "Encode the photo's bytes as standard base64.")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -98,7 +98,10 @@ class Endpoint:
             self._inside -= 1
 
     async def _invoke(self, request: Request) -> Response:
-        body = await _read(request)
+        try:
+            body = await _read(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
         if body is None:
             limit = f"{MAX_BODY_BYTES:,} bytes"
             return _error(413, "too_large", f"The body is larger than {limit}.", "Send a smaller photo.")

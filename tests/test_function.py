@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,12 +132,15 @@ IN_JSON = {"content-type": "application/json"}
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
+        ("\ufeff" + json.dumps({"image": base64.encodebytes(PHOTO).decode()}), IN_JSON),
         (PHOTO, JPEG),
         (PHOTO, {"Content-Type": "application/octet-stream"}),
         (PHOTO, {"content-type": "text/lies"}),
         (PHOTO, {}),
         multipart(("image", "dog.jpg", PHOTO)),
         multipart(("photo", "dog.jpg", PHOTO)),
+        multipart(("image", None, PHOTO)),
+        multipart(("other", "empty", b""), ("image", "dog.jpg", PHOTO)),
         multipart(("caption", None, b"Rex"), ("image", "dog.jpg", PHOTO)),
         (json.dumps({"image": base64.b64encode(PHOTO).decode()}), IN_JSON),
         (json.dumps({"image": "data:image/jpeg;base64," + base64.b64encode(PHOTO).decode()}), IN_JSON),
@@ -165,6 +169,7 @@ def test_top_k(handler: Any, top_k: str, count: int) -> None:
     assert len(call(handler, "POST", "/v1/classify", PHOTO, JPEG, top_k=top_k)[1]["predictions"]) == count
 
 
+CUT_OFF = multipart(("image", "dog.jpg", PHOTO))
 OVER = PHOTO + bytes(schema.MAX_IMAGE_BYTES)
 
 
@@ -192,6 +197,8 @@ OVER = PHOTO + bytes(schema.MAX_IMAGE_BYTES)
         (b"no form", {"content-type": "multipart/form-data; boundary=x"}, {}, "bad_request"),
         (b"no form", {"content-type": "multipart/form-data"}, {}, "bad_request"),
         (*multipart(("caption", None, b"Rex")), {}, "bad_request"),
+        (CUT_OFF[0][:-30], CUT_OFF[1], {}, "bad_request"),
+        (b"", IN_JSON, {}, "bad_request"),
         (*multipart(("a", "a.jpg", PHOTO), ("b", "b.jpg", PHOTO)), {}, "bad_request"),
     ],
 )
@@ -366,6 +373,9 @@ def test_openapi_is_current(handler: Any) -> None:
     served = call(handler, "GET", "/v1/openapi.json")[1]
     assert served == json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
     assert served["openapi"].startswith("3.1")
+    text = json.dumps(served)
+    for name in re.findall(r"#/components/schemas/(\w+)", text):
+        assert name in served["components"]["schemas"], name
 
 
 def test_openapi_command() -> None:

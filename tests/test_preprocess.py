@@ -132,6 +132,8 @@ def test_strips_are_not_blown_up() -> None:
         (encode(Image.new("RGB", (10_000, 1)), "PNG"), BadImage, 400),
         (png_claiming(9000, 9000), TooLarge, 413),
         (png_claiming(30_000, 30_000), TooLarge, 413),
+        (encode(Image.new("RGBA", (5100, 5000)), "PNG"), TooLarge, 413),
+        (encode(Image.new("RGB", (4100, 4000)), "WEBP"), TooLarge, 413),
         (b"%PDF-1.7 some text", UnsupportedMedia, 415),
         (b"%!PS-Adobe-3.0 EPSF-3.0", UnsupportedMedia, 415),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", UnsupportedMedia, 415),

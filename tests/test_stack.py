@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,9 @@ def memory(pid: int) -> int:
     return total
 
 
-def big(kind: str, mode: str, **options: Any) -> bytes:
-    """A photo of 49 megapixels in a few bytes: just below the limit, costly to decode."""
-    return encode(Image.new("RGB", (7000, 7000), "red").convert(mode), kind, **options)
+def big(side: int, kind: str, mode: str, **options: Any) -> bytes:
+    """A square photo in a few bytes, just below its limit of pixels: costly to decode."""
+    return encode(Image.new("RGB", (side, side), "red").convert(mode), kind, **options)
 
 
 def test_hostile_files(stack: Description) -> None:
@@ -107,7 +108,8 @@ def test_hostile_files(stack: Description) -> None:
     files = [make() for make, _ in HOSTILE.values()]
     files += [good[:n] for n in (3, 20, 200, 2000)] + [good[:500] + os.urandom(3000)]
     files += [b"%!PS-Adobe-3.0", b"%PDF-1.7", b"PK\x03\x04", b"MZ", b"\x00" * 100_000, b"{}", b"\xff" * 50]
-    files += [big("PNG", "RGBA"), big("JPEG", "CMYK", quality=30), big("TIFF", "RGB", compression="tiff_lzw")]
+    files += [big(7000, "PNG", "RGB"), big(7000, "GIF", "P"), big(5000, "PNG", "RGBA"), big(4000, "WEBP", "RGB")]
+    files += [big(5000, "JPEG", "CMYK", quality=30, progressive=True), big(7000, "TIFF", "RGB", compression="tiff_lzw")]
     peak = 0
     for content_type in ("image/jpeg", "application/octet-stream", "text/plain", "application/json", "multipart/x"):
         for data in files:
@@ -189,9 +191,11 @@ def own_state(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_clean_end(archive: Path, own_state: dict[str, str], number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM stop every process, free the port, remove state and logs, and say nothing."""
-    with start_stack(archive, env=own_state) as process:
+def test_clean_end(archive: Path, own_state: dict[str, str], number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM stop every process, free the port, remove state, logs and model, and say nothing."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    with start_stack(archive, env={**own_state, "TMPDIR": str(folder)}) as process:
         stack = described(process)
         everything = psutil.Process(process.pid).children(recursive=True)
         assert len(everything) >= 6
@@ -201,9 +205,39 @@ def test_clean_end(archive: Path, own_state: dict[str, str], number: signal.Sign
     assert errors == ""
     assert gone(everything, 5)
     assert not Path(own_state["WHIPPET_STATE_FILE"]).exists()
+    assert not list(folder.iterdir())
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", int(stack.url.rpartition(":")[2])))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stop_while_starting(archive: Path, own_state: dict[str, str], number: signal.Signals) -> None:
+    """A stop before the model is loaded does not wait for it, and nothing is announced."""
+    with start_stack(archive, env=own_state) as process:
+        while len(psutil.Process(process.pid).children()) < 2:
+            time.sleep(0.01)
+        everything = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out, errors) == (130, "", "")
+    assert gone(everything, 10)
+
+
+def test_a_killed_handler_costs_no_request(archive: Path, own_state: dict[str, str]) -> None:
+    """On Lambda only its own event would be lost; here even that one is tried again."""
+    with start_stack(archive, env=own_state) as process:
+        stack = described(process)
+        with ThreadPoolExecutor(4) as pool:
+            answers = [pool.submit(classify, stack, sample("coffee.png")) for _ in range(60)]
+            gateway = parts(process)["local_stack"]
+            time.sleep(0.3)
+            workers = [p for p in gateway.children(recursive=True) if p.memory_info().rss > 40e6]
+            workers[-1].kill()
+            statuses = {answer.result().status_code for answer in answers}
+        process.terminate()
+        process.wait(30)
+    assert statuses == {200}
 
 
 def test_killed_supervisor_leaves_nothing_behind(archive: Path, own_state: dict[str, str]) -> None:

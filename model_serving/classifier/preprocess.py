@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+import warnings
 
 import torch
 from PIL import Image, ImageCms
@@ -21,16 +22,17 @@ from .spec import Preprocessing
 MAX_PIXELS = 50_000_000
 """Photos of more pixels are refused before decoding: a 10 kB PNG can claim 81 megapixels."""
 
-HUNGRY_PIXELS = 25_000_000
-"""The limit for formats whose decoders hold several whole copies: 50 megapixels of WebP cost 750 MB."""
+FORMAT_PIXELS = {"WEBP": 16_000_000, "AVIF": 25_000_000, "HEIF": 25_000_000}
+"""Limits of formats whose decoders hold several whole copies: 50 megapixels of WebP would cost 750 MB."""
 
-HUNGRY = ("WEBP", "AVIF", "HEIF")
+FOUR_BAND_PIXELS = 25_000_000
+"""The limit for CMYK and for photos with transparency, which are resampled as a premultiplied copy."""
 
 MIN_SIDE = 8
 """Photos narrower than this many pixels show nothing that could be classified."""
 
-BIG_PIXELS = 16_000_000
-"""Photos of more pixels are decoded one at a time: each may cost 400 MB while it is."""
+BIG_PIXELS = 8_000_000
+"""Photos of more pixels are decoded one at a time: each may cost 300 MB while it is."""
 
 DRAFT_FACTOR = 2
 """Reduced-scale decoding keeps at least this many times the target size; below 2 the difference shows."""
@@ -71,6 +73,8 @@ def _readable_formats() -> tuple[str, ...]:
 
 
 FORMATS = _readable_formats()
+# Pillow warns from 89 megapixels on; ours are refused long before, and a warning a request would fill the log.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def to_tensor(data: bytes, preprocessing: Preprocessing) -> torch.Tensor:
@@ -132,7 +136,9 @@ def _too_many_pixels(limit: int = MAX_PIXELS) -> TooLarge:
 
 def _check_size(image: Image.Image) -> None:
     width, height = image.size
-    limit = HUNGRY_PIXELS if image.format in HUNGRY else MAX_PIXELS
+    limit = FORMAT_PIXELS.get(image.format or "", MAX_PIXELS)
+    if image.mode == "CMYK" or image.has_transparency_data:
+        limit = min(limit, FOUR_BAND_PIXELS)
     if width * height > limit:
         raise _too_many_pixels(limit)
     if min(width, height) < MIN_SIDE:
@@ -140,7 +146,9 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _decode(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    big = image.width * image.height > BIG_PIXELS
+    # A baseline JPEG is scaled down while it is decoded and never big.
+    scaled = image.format in ("JPEG", "MPO") and "progressive" not in image.info
+    big = image.width * image.height > BIG_PIXELS and not scaled
     try:
         with _big_photos if big else contextlib.nullcontext():
             return _scaled(image, preprocessing)
