@@ -39,6 +39,7 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev $(MODEL)
 	$(PY) -m bench.overhead --model $(MODEL)
 	$(PY) -m bench.decode
+	$(PY) -m bench.server
 
 openapi: $(VENV)/.run
 	$(PY) -m lambda_api openapi > docs/openapi.json

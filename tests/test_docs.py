@@ -57,6 +57,14 @@ def test_every_variable_is_documented() -> None:
         assert f"`{name}`" in CLI, name
 
 
+def test_nothing_ignored_is_tracked() -> None:
+    """No build output in the repository."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == ""
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     """Relative links of the documents exist."""
