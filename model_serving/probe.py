@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+TIE = 1e-3
+"""Scores of one photo may differ by less between passes of different sizes; closer ones may swap places."""
+
 OURS = ("model_serving", "training", "lambda_api", "client", "local_stack")
 
 
@@ -137,8 +140,10 @@ def _many(hooks: Hooks) -> None:
     assert bad["error"]["status"] == 415, "the bad one has no error"
     single = hooks(bodies[0], "image/jpeg")[1]
     for one, alone in zip(good["predictions"], single["predictions"], strict=False):
-        assert one["class_id"] == alone["class_id"], "another label than alone"
-        assert abs(one["score"] - alone["score"]) < 1e-3, "another score than alone"
+        assert abs(one["score"] - alone["score"]) < TIE, "another score than alone"
+    first, *others = single["predictions"]
+    tied = bool(others) and first["score"] - others[0]["score"] < TIE
+    assert tied or good["predictions"][0]["class_id"] == first["class_id"], "another label than alone"
     assert other["predictions"], "the good ones have no labels"
 
 
