@@ -38,19 +38,6 @@ MAX_MEMBERS = 10_000
 PACKAGE = Path(__file__).parent
 
 
-def stage_code(dest: Path) -> Path:
-    """Copy `inference.py` and `classifier/` into `dest`, which becomes `code/`; returns `dest`.
-
-    At pack or deploy time, so that a changed script never needs retraining.
-    """
-    dest.mkdir(parents=True, exist_ok=True)
-    for relative in code_files():
-        target = dest / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PACKAGE / relative, target)
-    return dest
-
-
 def code_files(root: Path = PACKAGE) -> list[Path]:
     """The files of `code/`, relative to `root` (this package, or an unpacked `code/`), sorted."""
     sources = [root / "inference.py", *(root / "classifier").rglob("*.py")]

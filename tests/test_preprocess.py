@@ -106,14 +106,23 @@ def test_animations_show_their_first_frame() -> None:
         assert red > 240 > 20 > max(green, blue)
 
 
+def swapped_profile() -> bytes:
+    """sRGB with red and blue exchanged: a valid profile whose effect nobody can miss."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = data.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+    return data.replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be"))
+
+
 def test_colour_profiles_become_srgb() -> None:
-    """Pixels of another colour space are converted: here a profile that swaps nothing but is not sRGB."""
+    """Pixels are converted by their profile; one that cannot be read, or is of no RGB, is as good as none."""
+    red = Image.new("RGB", (300, 300), (255, 0, 0))
+    r, g, b = to_image(encode(red, "PNG", icc_profile=swapped_profile()), PLAIN).getpixel((9, 9))  # type: ignore[misc]  # RGB has three
+    assert b > 250 > 5 > max(r, g)
     image = sample_image()
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ"))
-    broken = encode(image, icc_profile=b"not a profile")
-    other_space = encode(image, icc_profile=lab.tobytes())
-    assert difference(to_image(broken, PLAIN), to_image(encode(image), PLAIN)) == 0
-    assert to_image(other_space, PLAIN).mode == "RGB"
+    plain = to_image(encode(image, "PNG"), PLAIN)
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for useless in (b"not a profile", lab):
+        assert difference(to_image(encode(image, "PNG", icc_profile=useless), PLAIN), plain) == 0
 
 
 def test_strips_are_not_blown_up() -> None:
