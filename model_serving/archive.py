@@ -75,12 +75,28 @@ def pack(spec: ModelSpec, state: Mapping[str, torch.Tensor], output: Path) -> Mo
 
     The weights must fit the network (WeightsError). The same content gives the same bytes, but for `created`.
     """
+    spec, files = contents(spec, state)
+    _write(files, output)
+    return spec
+
+
+def stage(spec: ModelSpec, state: Mapping[str, torch.Tensor], folder: Path) -> ModelSpec:
+    """Write what `pack` would put into an archive to `folder`, for a host that makes the tar.gz itself."""
+    spec, files = contents(spec, state)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return spec
+
+
+def contents(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> tuple[ModelSpec, dict[str, bytes]]:
+    """The spec with version, date and libraries, and the files of its archive by name; errors as `pack`."""
     import torch
     import torchvision
 
     from .classifier import network
 
-    network.load_weights(network.build(spec.backbone, spec.head, len(spec.classes)), state)
+    network.check(spec, state)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     spec = dataclasses.replace(
         spec,
@@ -92,8 +108,7 @@ def pack(spec: ModelSpec, state: Mapping[str, torch.Tensor], output: Path) -> Mo
     torch.save(plain, weights)
     files = {"model.json": spec.to_json().encode(), "model.pt": weights.getvalue()}
     files |= {f"code/{path.as_posix()}": (PACKAGE / path).read_bytes() for path in code_files()}
-    _write(files, output)
-    return spec
+    return spec, files
 
 
 def _write(files: Mapping[str, bytes], output: Path) -> None:

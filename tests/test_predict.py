@@ -10,7 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from model_serving.classifier import BadParameter, BadRequest, Classifier, ClassInfo, ModelSpec, Preprocessing, predict
+from model_serving.classifier import (
+    BadParameter,
+    BadRequest,
+    Classifier,
+    ClassInfo,
+    ModelSpec,
+    Preprocessing,
+    network,
+    predict,
+)
 from model_serving.classifier.errors import RequestError
 from model_serving.classifier.predict import Labels
 from tests.photos import jpeg
@@ -45,9 +54,8 @@ def net() -> Counting:
 def model(net: Counting) -> Classifier:
     """Three classes, tiny input."""
     classes = tuple(ClassInfo(str(i), f"class {i}") for i in range(3))
-    model = Classifier(lambda: net, ModelSpec("tiny", "none", classes, preprocessing=Preprocessing(32, 32)))
-    net.batches.clear()
-    return model
+    spec = ModelSpec("tiny", "none", classes, preprocessing=Preprocessing(32, 32))
+    return Classifier(lambda: network.Scorer(net, nn.Identity()), spec)
 
 
 CHUNK = predict.CHUNK["cpu"]
@@ -90,7 +98,7 @@ def test_threads_share_passes(model: Classifier, net: Counting) -> None:
     photos = [torch.full((32, 32, 3), i, dtype=torch.uint8) for i in range(64)]
     net.hold.clear()
     with ThreadPoolExecutor(64) as pool:
-        futures = [pool.submit(model.probabilities, [photo]) for photo in photos]
+        futures = [pool.submit(model.outputs, [photo]) for photo in photos]
         while len(model._waiting) < 64 - CHUNK:
             time.sleep(0.01)
         time.sleep(0.1)  # all wait but those in the held pass
@@ -98,7 +106,7 @@ def test_threads_share_passes(model: Classifier, net: Counting) -> None:
         rows = [future.result() for future in futures]
     assert len(net.batches) <= 64 // CHUNK + 1
     for photo, row in zip(photos, rows, strict=True):
-        assert torch.allclose(row, model.probabilities([photo]), atol=1e-6)
+        assert torch.allclose(row.logits, model.outputs([photo]).logits, atol=1e-6)
 
 
 def test_a_failed_pass_fails_its_own_callers_only(model: Classifier, net: Counting) -> None:

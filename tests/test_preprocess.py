@@ -198,3 +198,25 @@ def test_normalise_is_the_formula() -> None:
     assert batch.shape == (1, 3, 224, 224)
     assert batch.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(batch[0].permute(1, 2, 0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_window_shows_that_part_of_the_turned_photo(orientation: int) -> None:
+    """Augmented views take their part by the photo as people see it, whatever way it is stored."""
+    image = Image.new("RGB", (400, 300), "black")
+    image.paste("white", (100, 50, 200, 150))
+    stored = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    turn = stored[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    (image.transpose(turn) if turn is not None else image).save(buffer, "PNG", exif=exif)
+    sizes = []
+
+    def window(width: int, height: int) -> tuple[float, float, float, float]:
+        sizes.append((width, height))
+        return 100, 50, 200, 150
+
+    shown = to_tensor(buffer.getvalue(), Preprocessing(32, 32), window)
+    assert sizes == [(400, 300)]
+    assert shown[2:-2, 2:-2].min() == 255

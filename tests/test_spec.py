@@ -50,7 +50,7 @@ def test_classes_may_be_bare_names() -> None:
         ({"preprocessing": {"antialias": False}}, "antialias"),
         ({"preprocessing": {"crop": True}}, "preprocessing.crop"),
         ({"calibration": {"temperature": 0}}, "temperature > 0"),
-        ({"calibration": {"known": 0.9, "confident": 0.5}}, "known <= confident"),
+        ({"calibration": {"known": 0.9, "confident": 0.5}}, "known <= 0.5"),
     ],
 )
 def test_mistakes_are_named(change: dict[str, Any], named: str) -> None:
@@ -71,7 +71,23 @@ def test_other_json_is_refused(text: str) -> None:
 def test_decision_thresholds() -> None:
     """At a threshold the better decision counts."""
     decide = Calibration(confident=0.6, known=0.2).decide
-    assert [decide(s) for s in (0.6, 0.59, 0.2, 0.19)] == ["confident", "unsure", "unsure", "unknown"]
+    assert [decide(s, s) for s in (0.6, 0.59, 0.2, 0.19)] == ["confident", "unsure", "unsure", "unknown"]
+
+
+def test_unlike_photos_are_unknown_whatever_the_score() -> None:
+    """Confident nonsense on photos of none of the classes is the failure that the similarity is for."""
+    decide = Calibration(confident=0.6, known=0.5, known_by="similarity").decide
+    assert [decide(0.99, k) for k in (0.5, 0.49, -1.0)] == ["confident", "unknown", "unknown"]
+    assert decide(0.3, 0.9) == "unsure"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"known": 0.7}, {"known": -0.1}, {"known_by": "luck"}, {"known": 1.1, "known_by": "similarity"}]
+)
+def test_calibration_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
+    """A threshold that no photo can meet, or that all do, is a mistake."""
+    with pytest.raises(SpecError, match="calibration"):
+        Calibration(**wrong)
 
 
 def test_spec_is_immutable() -> None:

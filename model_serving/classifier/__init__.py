@@ -13,8 +13,9 @@ from .errors import (
     TooLarge,
     UnsupportedMedia,
     WeightsError,
+    WeightsMissing,
 )
-from .predict import DEFAULT_TOP_K, MAX_TOP_K, Answer, Classifier, Labels, read_weights
+from .predict import DEFAULT_TOP_K, MAX_TOP_K, Answer, Classifier, Labels, Outputs, read_weights
 from .spec import Calibration, ClassInfo, Head, ModelSpec, Preprocessing
 
 __all__ = [
@@ -31,11 +32,13 @@ __all__ = [
     "Head",
     "Labels",
     "ModelSpec",
+    "Outputs",
     "Preprocessing",
     "RequestError",
     "SpecError",
     "TooLarge",
     "UnsupportedMedia",
     "WeightsError",
+    "WeightsMissing",
     "read_weights",
 ]

@@ -3,6 +3,7 @@
     ClassifierError
     ├── SpecError            model.json does not describe a model this code can run
     ├── WeightsError         model.pt does not fit the network that model.json describes
+    ├── WeightsMissing       pretrained weights can neither be found nor downloaded here
     └── RequestError         the caller's fault: carries an HTTP status, a code and a hint
         ├── BadRequest       400 the body is no request
         ├── BadImage         400 empty, truncated, undecodable
@@ -27,6 +28,10 @@ class SpecError(ClassifierError):
 
 class WeightsError(ClassifierError):
     """The weights do not fit the network; the message names the first tensors that differ."""
+
+
+class WeightsMissing(ClassifierError):
+    """Pretrained weights that are not installed and cannot be downloaded; the message says both ways out."""
 
 
 class RequestError(ClassifierError):

@@ -18,7 +18,7 @@ from torchvision import models
 from torchvision.ops.misc import Conv2dNormActivation
 
 from .errors import SpecError, WeightsError
-from .spec import Head
+from .spec import Head, ModelSpec
 
 LITE0 = "efficientnet_lite0"
 
@@ -115,13 +115,34 @@ def build(backbone: str, head: Head, num_classes: int) -> nn.Module:
 
     SpecError for a backbone that is not in `backbones()` or has no linear layer to replace.
     """
+    network = _backbone(backbone)
+    name, last = _last_linear(network)
+    _replace(network, name, make_head(last.in_features, head, num_classes))
+    return network
+
+
+def head_name(backbone: str) -> str:
+    """Where the head is in the network's names: `fc` of a ResNet, `classifier.1` of an EfficientNet; built nowhere."""
+    with torch.device("meta"):
+        return _last_linear(_backbone(backbone))[0]
+
+
+def detach_head(network: nn.Module, name: str) -> nn.Module:
+    """Take the head at `name` out of the network, which from then on answers the features (N, F) it was fed."""
+    head = network.get_submodule(name)
+    _replace(network, name, nn.Identity())
+    return head
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, module)
+
+
+def _backbone(backbone: str) -> nn.Module:
     if backbone not in backbones():
         raise SpecError(f"backbone: {backbone!r} is unknown; take a torchvision name (resnet152, …) or {LITE0}")
-    network = efficientnet_lite0() if backbone == LITE0 else _torchvision(backbone)
-    name, last = _last_linear(network)
-    parent, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(parent), leaf, _head(last.in_features, head, num_classes))
-    return network
+    return efficientnet_lite0() if backbone == LITE0 else _torchvision(backbone)
 
 
 def _torchvision(backbone: str) -> nn.Module:
@@ -139,7 +160,7 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
     return linears[-1]
 
 
-def _head(features: int, head: Head, num_classes: int) -> nn.Module:
+def make_head(features: int, head: Head, num_classes: int) -> nn.Module:
     """Linear, or Sequential of [Dropout, Linear, ReLU] per hidden layer and a last [Dropout, Linear]."""
     layers: list[nn.Module] = []
     for width in (*head.hidden, num_classes):
@@ -153,6 +174,11 @@ def _head(features: int, head: Head, num_classes: int) -> nn.Module:
 
 def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Copy `state` into `network`; WeightsError names what is missing, unexpected or of another shape."""
+    _check_weights(network, state)
+    network.load_state_dict(dict(state), strict=False)
+
+
+def _check_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     own = network.state_dict()
     problems = [f"{key} is missing" for key in own if key not in state and "num_batches" not in key]
     problems += [f"{key} is not part of the network" for key in state if key not in own]
@@ -164,7 +190,63 @@ def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise WeightsError(f"the weights do not fit the network: {'; '.join(problems[:3])}{more}")
-    network.load_state_dict(dict(state), strict=False)
+
+
+PROTOTYPES = "prototypes"
+"""Name of the class means among the weights of an archive; (classes, F), each of length 1."""
+
+
+class Scorer(nn.Module):
+    """A network that also says how much a photo is like any of its classes.
+
+    `known` is the cosine between the photo's features and the nearest row of `prototypes`, the class means of
+    the training photos. On dogs against cats, wild canines and things it separates better than energy, the largest
+    logit and Mahalanobis distance do (docs/training.md), for one small matrix product.
+    """
+
+    prototypes: torch.Tensor | None
+
+    def __init__(self, body: nn.Module, head: nn.Module, prototypes: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.body, self.head = body, head
+        self.register_buffer(PROTOTYPES, prototypes)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(N, 3, H, W) -> logits (N, classes), and known scores (N,) where there are prototypes."""
+        features = self.body(x)
+        known = None if self.prototypes is None else similarity(features, self.prototypes)
+        return self.head(features), known
+
+
+def similarity(features: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
+    """Features (N, F), prototypes (C, F) of length 1 -> the largest cosine (N,), from -1 to 1."""
+    return (functional.normalize(features.float(), dim=1) @ prototypes.T).amax(dim=1)
+
+
+def check(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
+    """WeightsError unless the weights are those of the network that `spec` describes; computes nothing."""
+    with torch.device("meta"):
+        network = build(spec.backbone, spec.head, len(spec.classes))
+    _check_weights(network, _without_prototypes(state))
+    if spec.calibration.known_by == "similarity":
+        head = network.get_submodule(head_name(spec.backbone))
+        features = next(m for m in head.modules() if isinstance(m, nn.Linear)).in_features
+        wanted, found = (len(spec.classes), features), state.get(PROTOTYPES)
+        if found is None or tuple(found.shape) != wanted:
+            raise WeightsError(f"calibration.known_by needs class means of shape {wanted} as {PROTOTYPES!r}")
+
+
+def scorer(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> Scorer:
+    """The network of an archive with its weights, ready for inference; WeightsError where they do not fit."""
+    check(spec, state)
+    network = build(spec.backbone, spec.head, len(spec.classes))
+    load_weights(network, _without_prototypes(state))
+    network = optimise(network, spec.preprocessing.crop)
+    return Scorer(network, detach_head(network, head_name(spec.backbone)), state.get(PROTOTYPES))
+
+
+def _without_prototypes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in state.items() if key != PROTOTYPES}
 
 
 def optimise(network: nn.Module, crop: int) -> nn.Module:

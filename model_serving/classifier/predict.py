@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from . import memory, network, preprocess
 from .errors import BadParameter, RequestError, WeightsError
@@ -41,12 +40,24 @@ class Answer:
     timings_ms: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of N photos, on the CPU: raw logits (N, classes), and known scores (N,)."""
+
+    logits: torch.Tensor
+    known: torch.Tensor
+
+    def rows(self, start: int, stop: int) -> Outputs:
+        """Those of the photos from `start` up to `stop`."""
+        return Outputs(self.logits[start:stop], self.known[start:stop])
+
+
 class _Ticket:
-    """Photos that wait for a forward pass, and the promise of their probabilities."""
+    """Photos that wait for a forward pass, and the promise of their outputs."""
 
     def __init__(self, pixels: Sequence[torch.Tensor]) -> None:
         self.pixels = pixels  # each (crop, crop, 3) uint8
-        self.probabilities: Future[torch.Tensor] = Future()  # (N, classes) float32
+        self.outputs: Future[Outputs] = Future()
 
 
 class Classifier:
@@ -58,7 +69,7 @@ class Classifier:
     under load and nobody waits for a timer.
     """
 
-    def __init__(self, build: Callable[[], nn.Module], spec: ModelSpec, device: str = "cpu") -> None:
+    def __init__(self, build: Callable[[], network.Scorer], spec: ModelSpec, device: str = "cpu") -> None:
         self.spec = spec
         self.device = torch.device(device)
         self._chunk = CHUNK.get(self.device.type, CHUNK["cpu"])
@@ -66,22 +77,13 @@ class Classifier:
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="forward")
         self._waiting: deque[_Ticket] = deque()
-        self._network = self._runner.submit(self._ready, build).result()
+        self._network = self._runner.submit(lambda: build().to(self.device)).result()
 
     @classmethod
     def load(cls, model_dir: Path, device: str = "cpu") -> Classifier:
         """Read `model.json` and `model.pt` of an unpacked archive; SpecError or WeightsError if they are wrong."""
         spec = ModelSpec.load(model_dir / "model.json")
-
-        def build() -> nn.Module:
-            net = network.build(spec.backbone, spec.head, len(spec.classes))
-            network.load_weights(net, read_weights(model_dir / "model.pt"))
-            return net
-
-        return cls(build, spec, device)
-
-    def _ready(self, build: Callable[[], nn.Module]) -> nn.Module:
-        return network.optimise(build(), self.spec.preprocessing.crop).to(self.device)
+        return cls(lambda: network.scorer(spec, read_weights(model_dir / "model.pt")), spec, device)
 
     def classify(self, items: Sequence[bytes | RequestError], top_k: int = DEFAULT_TOP_K) -> Answer:
         """Labels, or the error, of every photo. Items that are errors already stay what they are.
@@ -118,23 +120,24 @@ class Classifier:
             return error
 
     def _label(self, pixels: Sequence[torch.Tensor], top_k: int) -> list[Labels]:
-        probabilities = self.probabilities(pixels)
+        outputs = self.outputs(pixels)
+        probabilities = (outputs.logits / self.spec.calibration.temperature).softmax(dim=1)
         scores, indices = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
         classes, decide = self.spec.classes, self.spec.calibration.decide
         return [
-            Labels(tuple((classes[i], s) for i, s in zip(index, score, strict=True)), decide(score[0]))
-            for index, score in zip(indices.tolist(), scores.tolist(), strict=True)
+            Labels(tuple((classes[i], s) for i, s in zip(index, score, strict=True)), decide(score[0], known))
+            for index, score, known in zip(indices.tolist(), scores.tolist(), outputs.known.tolist(), strict=True)
         ]
 
-    def probabilities(self, pixels: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Photos as uint8 (crop, crop, 3) -> calibrated probabilities (N, classes) on the CPU, rows sum to 1.
+    def outputs(self, pixels: Sequence[torch.Tensor]) -> Outputs:
+        """Photos as uint8 (crop, crop, 3) -> what the network says of each.
 
         Raises what the network raises, for the photos of that pass alone.
         """
         ticket = _Ticket(pixels)
         self._waiting.append(ticket)
         self._runner.submit(self._run)
-        return ticket.probabilities.result()
+        return ticket.outputs.result()
 
     def _run(self) -> None:
         """One pass over what waits; nothing where an earlier one has taken it along."""
@@ -142,14 +145,16 @@ class Classifier:
             return
         batch = self._take()
         try:
-            rows = self._forward([photo for ticket in batch for photo in ticket.pixels])
+            outputs = self._forward([photo for ticket in batch for photo in ticket.pixels])
         except Exception as error:
             for ticket in batch:
-                ticket.probabilities.set_exception(error)
+                ticket.outputs.set_exception(error)
             return
+        start = 0
         for ticket in batch:
-            own, rows = rows[: len(ticket.pixels)], rows[len(ticket.pixels) :]
-            ticket.probabilities.set_result(own)
+            stop = start + len(ticket.pixels)
+            ticket.outputs.set_result(outputs.rows(start, stop))
+            start = stop
 
     def _take(self) -> list[_Ticket]:
         """The oldest tickets that fit into one pass, at least one."""
@@ -160,12 +165,14 @@ class Classifier:
             photos += len(batch[-1].pixels)
         return batch
 
-    def _forward(self, pixels: Sequence[torch.Tensor]) -> torch.Tensor:
+    def _forward(self, pixels: Sequence[torch.Tensor]) -> Outputs:
         with torch.inference_mode():
             batch = preprocess.normalise(torch.stack(list(pixels)).to(self.device), self.spec.preprocessing)
-            logits = self._network(batch).float()
-            probabilities: torch.Tensor = (logits / self.spec.calibration.temperature).softmax(dim=1)
-            return probabilities.cpu()
+            logits, known = self._network(batch)
+            logits = logits.float().cpu()
+            if known is None:
+                known = (logits / self.spec.calibration.temperature).softmax(dim=1).amax(dim=1)
+            return Outputs(logits, known.cpu())
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

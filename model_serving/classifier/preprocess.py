@@ -12,6 +12,7 @@ import contextlib
 import io
 import threading
 import warnings
+from collections.abc import Callable
 
 import torch
 from PIL import Image, ImageCms
@@ -56,6 +57,8 @@ _TRANSPOSE = {
 _ORIENTATION = 0x0112
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
+Window = Callable[[int, int], Box]
+"""Chooses, by width and height of the turned photo, the part that is shown to the network."""
 
 _big_photos = threading.Semaphore(1)
 
@@ -77,12 +80,13 @@ FORMATS = _readable_formats()
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
-def to_tensor(data: bytes, preprocessing: Preprocessing) -> torch.Tensor:
+def to_tensor(data: bytes, preprocessing: Preprocessing, window: Window | None = None) -> torch.Tensor:
     """The photo's pixels as uint8 (crop, crop, 3), RGB in sRGB, before mean and std.
 
+    `window` takes another part of the photo than the centre, as training does for augmented views.
     RequestError (BadImage, TooLarge, UnsupportedMedia) for anything that is no usable photo.
     """
-    image = to_image(data, preprocessing)
+    image = to_image(data, preprocessing, window)
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return pixels.view(image.height, image.width, 3)
 
@@ -95,13 +99,13 @@ def normalise(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     return scaled.permute(0, 3, 1, 2)
 
 
-def to_image(data: bytes, preprocessing: Preprocessing) -> Image.Image:
+def to_image(data: bytes, preprocessing: Preprocessing, window: Window | None = None) -> Image.Image:
     """The turned, resized and cropped photo as an RGB image of crop x crop pixels; errors as `to_tensor`."""
     if not data:
         raise BadImage("The photo is empty (0 bytes).", "Send the bytes of a photo.")
     with _open(data) as image:
         _check_size(image)
-        return _decode(image, preprocessing)
+        return _decode(image, preprocessing, window)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -145,13 +149,13 @@ def _check_size(image: Image.Image) -> None:
         raise BadImage(f"The photo is {width} x {height} pixels.", f"Send one of at least {MIN_SIDE} pixels a side.")
 
 
-def _decode(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+def _decode(image: Image.Image, preprocessing: Preprocessing, window: Window | None) -> Image.Image:
     # A baseline JPEG is scaled down while it is decoded and never big.
     scaled = image.format in ("JPEG", "MPO") and "progressive" not in image.info
     big = image.width * image.height > BIG_PIXELS and not scaled
     try:
         with _big_photos if big else contextlib.nullcontext():
-            return _scaled(image, preprocessing)
+            return _scaled(image, preprocessing, window)
     except RequestError:
         raise
     except MemoryError:
@@ -160,7 +164,7 @@ def _decode(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         raise BadImage(f"The photo is truncated or damaged ({type(error).__name__}).", _RESEND) from None
 
 
-def _scaled(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+def _scaled(image: Image.Image, preprocessing: Preprocessing, window: Window | None) -> Image.Image:
     if image.format not in ("JPEG", "MPO"):
         # TIFF turns itself while loading, PNG may keep its EXIF behind the pixels: size and tag count after it.
         image.load()
@@ -168,10 +172,13 @@ def _scaled(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     turned = orientation >= 5
     width, height = image.size
     full = (height, width) if turned else (width, height)
-    size, crop = _resized(full, preprocessing.resize), preprocessing.crop
-    box = _stored_box(_crop_box(full, size, crop), full, orientation)
+    crop = preprocessing.crop
+    seen = window(*full) if window else _centre(full, preprocessing)
+    # The whole photo at the scale at which the window is crop x crop pixels.
+    size = (full[0] * crop / (seen[2] - seen[0]), full[1] * crop / (seen[3] - seen[1]))
+    box = _stored_box(seen, full, orientation)
     wanted = (size[1], size[0]) if turned else size
-    drafted = image.draft("RGB", (wanted[0] * DRAFT_FACTOR, wanted[1] * DRAFT_FACTOR))
+    drafted = image.draft("RGB", (round(wanted[0] * DRAFT_FACTOR), round(wanted[1] * DRAFT_FACTOR)))
     if drafted is not None:
         # A scaled decode rounds its size up; the box it reports keeps the exact ratio.
         ratio_x, ratio_y = drafted[1][2] / width, drafted[1][3] / height
@@ -236,19 +243,20 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def _centre(full: tuple[int, int], preprocessing: Preprocessing) -> Box:
+    """The centre crop in pixels of the unscaled photo: torchvision's `CenterCrop`, which rounds half to even."""
+    size, crop = _resized(full, preprocessing.resize), preprocessing.crop
+    left, top = (round((side - crop) / 2.0) for side in size)
+    x, y = full[0] / size[0], full[1] / size[1]
+    return left * x, top * y, (left + crop) * x, (top + crop) * y
+
+
 def _resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
     """Width and height with the shorter side at `shorter`: torchvision's `Resize`, which rounds down."""
     width, height = size
     if width <= height:
         return shorter, int(shorter * height / width)
     return int(shorter * width / height), shorter
-
-
-def _crop_box(full: tuple[int, int], size: tuple[int, int], crop: int) -> Box:
-    """The centre crop in pixels of the unscaled photo: torchvision's `CenterCrop`, which rounds half to even."""
-    left, top = (round((side - crop) / 2.0) for side in size)
-    x, y = full[0] / size[0], full[1] / size[1]
-    return left * x, top * y, (left + crop) * x, (top + crop) * y
 
 
 def _stored_box(box: Box, full: tuple[int, int], orientation: int) -> Box:

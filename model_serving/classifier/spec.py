@@ -72,28 +72,40 @@ class Head:
             raise SpecError("head: hidden widths are at least 1 and dropout is in [0, 1)")
 
 
+KNOWN_BY = ("score", "similarity")
+
+
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature that divides the logits, and the score from which an answer is trusted.
+    """Temperature that divides the logits, and from where on an answer is trusted.
 
-    The decision is "confident" at or above `confident`, "unknown" below `known`, "unsure" between. The defaults
-    are for a model that nobody calibrated: docs/verified.md says how often the default model is right in each.
+    The decision is "unknown" where the photo's known score is below `known`, else "confident" where the calibrated
+    score of the best class is at or above `confident`, else "unsure". `known_by` says what the known score is:
+    "score", that calibrated score itself, or "similarity", the cosine between the photo's features and the nearest
+    class's mean (`network.Scorer`), which also tells photos of none of the classes. The defaults are for a model
+    that nobody calibrated: docs/verified.md says how often the default model is right in each.
     """
 
     temperature: float = 1.0
     confident: float = 0.6
     known: float = 0.2
+    known_by: str = "score"
 
     def __post_init__(self) -> None:
-        """SpecError unless temperature > 0 and 0 <= known <= confident <= 1."""
-        if not (self.temperature > 0 and 0 <= self.known <= self.confident <= 1):
-            raise SpecError("calibration: need temperature > 0 and 0 <= known <= confident <= 1")
+        """SpecError unless temperature > 0, 0 <= confident <= 1 and `known` is in the range of its score."""
+        if self.known_by not in KNOWN_BY:
+            raise SpecError(f"calibration.known_by: {self.known_by!r} is none of {KNOWN_BY}")
+        if not (self.temperature > 0 and 0 <= self.confident <= 1):
+            raise SpecError("calibration: need temperature > 0 and 0 <= confident <= 1")
+        low, high = (0.0, self.confident) if self.known_by == "score" else (-1.0, 1.0)
+        if not low <= self.known <= high:
+            raise SpecError(f"calibration.known: need {low:g} <= known <= {high:g} for the {self.known_by}")
 
-    def decide(self, score: float) -> str:
-        """`confident`, `unsure` or `unknown` for the calibrated score of the best class."""
-        if score >= self.confident:
-            return "confident"
-        return "unsure" if score >= self.known else "unknown"
+    def decide(self, score: float, known: float) -> str:
+        """`confident`, `unsure` or `unknown` for the calibrated score of the best class and the known score."""
+        if known < self.known:
+            return "unknown"
+        return "confident" if score >= self.confident else "unsure"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""From labelled folders to a calibrated, self-describing model archive."""
