@@ -1,0 +1,131 @@
+"""`python -m training fit | evaluate | data …`: parse, call one function, print."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import config
+from .data.cli import app as data_app
+
+app = typer.Typer(help="From labelled folders to a calibrated model archive.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Run the command line; expected errors are one message and exit 1."""
+    from .errors import TrainingError
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app()
+    except TrainingError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        # Errors of model_serving live beside torch, which is only imported once a command has needed it.
+        if type(error).__module__ in ("model_serving.classifier.errors", "model_serving.errors"):
+            fail(error)
+        raise
+
+
+def fail(error: Exception) -> None:
+    """Print the message and exit 1."""
+    typer.echo(f"error: {error}", err=True)
+    sys.exit(1)
+
+
+def _with_hyperparameters(command: Any) -> Any:
+    """The command with a flag for every field of TrainingConfig, collected in its argument `hyperparameters`."""
+    own = inspect.signature(command, eval_str=True)
+    flags = [_flag(name, field) for name, field in config.options().items()]
+    kept = [parameter for parameter in own.parameters.values() if parameter.name != "hyperparameters"]
+
+    def run(**values: Any) -> Any:
+        given = {flag.name: values.pop(flag.name) for flag in flags}
+        return command(**values, hyperparameters={k: v for k, v in given.items() if v is not None})
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = own.replace(parameters=[*kept, *flags])  # type: ignore[attr-defined]  # typer reads it
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *flags]}
+    return run
+
+
+def _flag(name: str, field: Any) -> inspect.Parameter:
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    shown = {"": "none", False: "no"}.get(default, default)
+    option = typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=field.metadata["help"],
+        show_default=str(shown),
+        rich_help_panel="Hyperparameters",
+    )
+    kind: Any = bool if isinstance(field.default, bool) else str
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+@app.command()
+@_with_hyperparameters
+def fit(
+    hyperparameters: dict[str, Any],
+    data: Annotated[Path, typer.Option(help="Folder with train/ valid/ test/, or with one folder a class.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where model.tar.gz and what belongs to it goes.")],
+    name: Annotated[str | None, typer.Option(help="Name of the model; by default of folder and backbone.")] = None,
+    split: Annotated[Path | None, typer.Option(help="A split.json that says which photo is in which split.")] = None,
+    split_seed: Annotated[int, typer.Option(help="Seed of a split that has to be made.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder of features that were computed before.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep features.")] = False,
+    checkpoints: Annotated[Path | None, typer.Option(help="What a killed run goes on from; in --output.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Write scalars for TensorBoard to this folder.")] = None,
+) -> None:
+    """Train a classifier on labelled folders and pack it.
+
+    python -m training fit --data ./dogImages --output ./run
+    """
+    from .config import TrainingConfig
+    from .data import layout
+    from .run import Place, run
+
+    settings = TrainingConfig.from_texts(hyperparameters)
+    dataset = layout.load(data, seed=split_seed, split_file=split)
+    title = name or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data.resolve().name}-{settings.backbone}").strip("-")
+    place = Place(output, cache, checkpoints, tensorboard, keep_features=not no_cache)
+    run(dataset, settings, title, place)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A model.tar.gz.")],
+    data: Annotated[Path, typer.Option(help="Folder with test/, or with one folder a class.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for metrics.json and report.html.")
+    ] = None,
+    unknown: Annotated[Path | None, typer.Option(help="Photos of none of the classes: how many are told?")] = None,
+    split: Annotated[Path | None, typer.Option(help="A split.json; its test photos are taken.")] = None,
+    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out what cannot be read.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of a summary.")] = False,
+) -> None:
+    """How good is this archive on these photos? A summary, metrics.json and one HTML report.
+
+    python -m training evaluate --model run/model.tar.gz --data ./dogImages --output ./report
+    """
+    from .assess import assess, lines
+
+    metrics, written = assess(model, data, output, unknown=unknown, split=split, skip_unreadable=skip_unreadable)
+    if as_json:
+        typer.echo(json.dumps(metrics, indent=1))
+        return
+    for line in lines(metrics):
+        typer.echo(line)
+    for path in written:
+        typer.echo(str(path))

@@ -1,0 +1,1 @@
+"""Labelled folders: layouts, splits, their check and a download of the reference set."""

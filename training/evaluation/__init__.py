@@ -1,0 +1,1 @@
+"""From logits to metrics, and from metrics to one HTML report."""

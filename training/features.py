@@ -1,0 +1,175 @@
+"""Photos -> features, once: read, hash, look up, and send through the backbone what is not known yet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model_serving.classifier import RequestError
+from model_serving.classifier.preprocess import to_tensor
+
+from . import augment
+from .backbone import Extractor
+from .cache import FeatureCache
+from .distributed import World
+from .errors import DataError
+
+KEEP_SECONDS = 20.0
+"""Features are written to the cache this often, so that a killed run loses no more."""
+
+_NAMED = 5
+Advance = Callable[[int], None]
+"""Told how many more photos are done."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file, its name for people, and the SHA-256 of its content in hexadecimal."""
+
+    path: Path
+    name: str
+    sha256: str
+
+
+def identify(files: Sequence[tuple[Path, str]]) -> tuple[list[Photo], dict[str, str]]:
+    """Photos of (path, name) in order, and why others cannot be read, by name."""
+    photos, problems = [], {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (path, name), digest in zip(files, pool.map(_digest, (path for path, _ in files)), strict=True):
+            if isinstance(digest, OSError):
+                problems[name] = f"The file cannot be read ({digest.strerror})."
+            else:
+                photos.append(Photo(path, name, digest))
+    return photos, problems
+
+
+def _digest(path: Path) -> str | OSError:
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.sha256()
+            while block := stream.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
+    except OSError as error:
+        return error
+
+
+class FeatureStore:
+    """Features of photos by content, out of the cache or freshly computed, and the photos that have none."""
+
+    def __init__(self, extractor: Extractor, folder: Path | None, world: World) -> None:
+        self._extractor = extractor
+        self._folder = folder
+        self._world = world
+        self._known: dict[int, dict[str, torch.Tensor]] = {}
+        self.problems: dict[str, str] = {}
+        """Why photos have no features, by name."""
+
+    def missing(self, photos: Sequence[Photo], view: int = 0) -> list[Photo]:
+        """Those whose features have to be computed; one of each content."""
+        known = self._view(view)
+        return list({photo.sha256: photo for photo in photos if photo.sha256 not in known}.values())
+
+    def compute(self, photos: Sequence[Photo], view: int = 0, advance: Advance = lambda _: None) -> None:
+        """Make the features of those that are missing known in every process.
+
+        View 0 is what serving sees, others are augmented. Photos that cannot be decoded go to `problems`.
+        """
+        fresh: dict[str, torch.Tensor] = {}
+        for part in self._batches(self._world.share(self.missing(photos, view)), view, advance):
+            fresh |= part
+        for other in self._world.gather((fresh, self.problems)):
+            self._view(view).update(other[0])
+            self.problems |= other[1]
+
+    def of(self, photos: Sequence[Photo], view: int = 0) -> torch.Tensor:
+        """(N, F) float32; KeyError for a photo that has none."""
+        known = self._view(view)
+        return torch.stack([known[photo.sha256] for photo in photos])
+
+    def has(self, photo: Photo) -> bool:
+        """Whether the photo has been readable."""
+        return photo.sha256 in self._view(0)
+
+    def _cache(self, view: int) -> FeatureCache | None:
+        key = f"{self._extractor.digest}-{view}.{augment.VERSION}" if view else self._extractor.digest
+        return FeatureCache(self._folder, key) if self._folder else None
+
+    def _view(self, view: int) -> dict[str, torch.Tensor]:
+        if view not in self._known:
+            cache = self._cache(view)
+            # One process reads: the folder may be written to meanwhile, and all must know the same.
+            self._known[view] = self._world.broadcast(cache.load() if cache and self._world.leads else {})
+        return self._known[view]
+
+    def _batches(self, photos: Sequence[Photo], view: int, advance: Advance) -> Iterator[dict[str, torch.Tensor]]:
+        """Features by hash, in parts that are kept on disk as soon as they are given out."""
+        cache, part, since = self._cache(view), dict[str, torch.Tensor](), time.monotonic()
+        for hashes, pixels in self._decoded(photos, view):
+            if pixels:
+                usable = [sha256 for sha256, p in zip(hashes, pixels, strict=True) if p is not None]
+                rows = self._extractor([p for p in pixels if p is not None]) if usable else ()
+                part |= dict(zip(usable, rows, strict=True))
+            advance(len(hashes))
+            if time.monotonic() - since > KEEP_SECONDS:
+                yield _kept(part, cache)
+                part, since = {}, time.monotonic()
+        yield _kept(part, cache)
+
+    def _decoded(self, photos: Sequence[Photo], view: int) -> Iterator[tuple[list[str], list[torch.Tensor | None]]]:
+        """Hashes and pixels by batches; while a GPU computes one the next is decoded.
+
+        On a CPU the pass keeps every core busy, and decoders beside it would only hold it up.
+        """
+        size, ahead = self._extractor.chunk, 2 if self._extractor.device.type == "cuda" else 1
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            pending = []
+            for start in range(0, len(photos), size):
+                batch = photos[start : start + size]
+                pending.append((batch, [pool.submit(self._pixels, photo, view) for photo in batch]))
+                if len(pending) >= ahead:
+                    batch, futures = pending.pop(0)
+                    yield [photo.sha256 for photo in batch], [future.result() for future in futures]
+            for batch, futures in pending:
+                yield [photo.sha256 for photo in batch], [future.result() for future in futures]
+
+    def _pixels(self, photo: Photo, view: int) -> torch.Tensor | None:
+        try:
+            data = photo.path.read_bytes()
+            if view:
+                return augment.view(data, self._extractor.preprocessing, f"{photo.sha256}-{view}")
+            return to_tensor(data, self._extractor.preprocessing)
+        except RequestError as error:
+            self.problems[photo.name] = error.detail
+        except OSError as error:
+            self.problems[photo.name] = f"The file cannot be read ({error.strerror})."
+        return None
+
+
+def _kept(part: dict[str, torch.Tensor], cache: FeatureCache | None) -> dict[str, torch.Tensor]:
+    if cache is not None:
+        try:
+            cache.add(part)
+        except OSError as error:
+            raise DataError(
+                f"features cannot be kept ({error.strerror}). Choose another folder by --cache DIR, or --no-cache."
+            ) from None
+    return part
+
+
+def refuse(problems: dict[str, str]) -> None:
+    """DataError that names photos which cannot be read, if there are any."""
+    if problems:
+        named = "\n".join(f"  {name}: {why}" for name, why in sorted(problems.items())[:_NAMED])
+        more = f"\n  and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise DataError(
+            f"{len(problems)} photos cannot be read:\n{named}{more}\n"
+            "Remove or replace them, or add --skip-unreadable. What was computed of the others is kept."
+        )

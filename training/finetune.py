@@ -1,0 +1,192 @@
+"""The slow stage: photos instead of features, with the last stages of the backbone, or all, unfrozen.
+
+It starts from the head of the fast stage, since a random head would first tear the backbone apart (Kumar et al.
+2022, "Fine-Tuning can Distort Pretrained Features").
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from model_serving.classifier import memory
+from model_serving.classifier.preprocess import normalise
+
+from .checkpoint import Checkpoint
+from .config import TrainingConfig
+from .distributed import World
+from .errors import ConfigError
+from .head import Trained
+from .optimise import Best, class_weights, loss_sum, optimiser, validation
+from .photos import Batches, Photos, loader
+from .progress import Epoch
+from .stages import train_mode, unfreeze
+
+EVALUATION_BATCH = 64
+
+
+class FineTuning:
+    """One run of the slow stage, resumable after every epoch."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        head_name: str,
+        train: Photos,
+        valid: Photos,
+        config: TrainingConfig,
+        world: World,
+        checkpoint: Checkpoint,
+    ) -> None:
+        """ConfigError for more stages than the backbone has."""
+        memory.keep_activations()
+        self._config, self._world, self._checkpoint = config, world, checkpoint
+        self._preprocessing = train.preprocessing
+        self._network = network.to(world.device).to(memory_format=torch.channels_last)
+        groups = self._unfrozen(head_name)
+        self._model: nn.Module = self._network
+        if world.size > 1:
+            self._model = DistributedDataParallel(self._network, broadcast_buffers=False)
+        labels = torch.tensor(train.labels)
+        self._weights = class_weights(labels, _outputs(network, head_name), config.balance).to(world.device)
+        self._batches = Batches(len(train), config.finetune_batch_size, world, config.seed, shuffle=True)
+        self._train = loader(train, self._batches, config.workers, world.device)
+        self._valid_labels = torch.tensor(valid.labels)
+        self._valid_batches = Batches(len(valid), EVALUATION_BATCH, world, config.seed, shuffle=False)
+        self._valid = loader(valid, self._valid_batches, config.workers, world.device)
+        self._sgd, self._schedule = optimiser(groups, config.weight_decay, config.finetune_epochs * len(self._batches))
+        average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
+        self._averaged = AveragedModel(self._network, multi_avg_fn=average) if config.ema else None
+        self._best, self._history = Best(), list[Epoch]()
+        self._bfloat16 = _wants_bfloat16(config.amp, world.device)
+
+    def _unfrozen(self, head_name: str) -> list[dict[str, Any]]:
+        """Groups of weights with their step sizes: each stage's smaller than that of the one above it."""
+        try:
+            groups = unfreeze(self._network, head_name, self._config.unfrozen_stages)
+        except ValueError as error:
+            raise ConfigError(f"unfreeze: {self._config.backbone} has {error} stages; take fewer, or all") from None
+        rate, decay = self._config.finetune_learning_rate, self._config.layer_decay
+        return [{"params": group, "lr": rate * decay**depth} for depth, group in enumerate(groups)]
+
+    def run(self, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Trained:
+        """Train from where a killed run of the same kind left off; every process returns the same."""
+        self._resume(on_epoch)
+        for number in range(len(self._history) + 1, self._config.finetune_epochs + 1):
+            if self._best.stale(number - 1, self._config.patience):
+                break
+            on_epoch(self._epoch(number))
+            self._save()
+        return Trained(self._best.state, self._best.epoch, tuple(self._history))
+
+    def _epoch(self, number: int) -> Epoch:
+        started, rate = time.perf_counter(), float(self._schedule.get_last_lr()[0])
+        train_loss = self._steps(number)
+        logits = self._logits()
+        valid_loss, valid_top1 = validation(logits, self._valid_labels)
+        self._best.offer(number, valid_loss, self._evaluated)
+        seconds = time.perf_counter() - started
+        total = self._config.finetune_epochs
+        epoch = Epoch("finetune", number, total, train_loss, valid_loss, valid_top1, rate, seconds)
+        self._history.append(epoch)
+        return epoch
+
+    def _steps(self, number: int) -> float:
+        """One pass over the training photos; returns the mean loss."""
+        torch.manual_seed(self._config.seed * 1_000_003 + number * 1009 + self._world.rank)
+        self._batches.epoch = number
+        train_mode(self._network)
+        total, photos = 0.0, 0
+        for pixels, labels in self._train:
+            loss = self._loss(pixels, labels.to(self._world.device))
+            self._sgd.zero_grad(set_to_none=True)
+            # Of this process's part; DistributedDataParallel takes the mean over the processes' gradients.
+            torch.autograd.backward(loss / len(pixels))
+            self._sgd.step()
+            self._schedule.step()
+            if self._averaged is not None:
+                self._averaged.update_parameters(self._network)
+            total, photos = total + loss.item(), photos + len(pixels)
+        sums = self._world.gather((total, photos))
+        return sum(part[0] for part in sums) / sum(part[1] for part in sums)
+
+    def _loss(self, pixels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        batch = self._batch(pixels)
+        if self._config.mixup:
+            from torchvision.transforms import v2
+
+            batch, targets = v2.MixUp(alpha=self._config.mixup, num_classes=len(self._weights))(batch, targets)
+        with self._autocast():
+            logits = self._model(batch)
+        return loss_sum(logits.float(), targets, self._weights, self._config.label_smoothing)
+
+    def _batch(self, pixels: torch.Tensor) -> torch.Tensor:
+        return normalise(pixels.to(self._world.device, non_blocking=True), self._preprocessing)
+
+    def _autocast(self) -> Any:
+        return torch.autocast(self._world.device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+
+    @property
+    def _evaluated(self) -> nn.Module:
+        return self._network if self._averaged is None else self._averaged.module
+
+    def _logits(self) -> torch.Tensor:
+        """(N, classes) of the validation photos, each process a part, on the CPU of all."""
+        module = self._evaluated.eval()
+        keys = [index for batch in self._valid_batches for _, index in batch]
+        with torch.no_grad(), self._autocast():
+            rows = [module(self._batch(pixels)).float().cpu() for pixels, _ in self._valid]
+        logits = torch.empty(len(self._valid_labels), len(self._weights))
+        for indices, part in self._world.gather((keys, torch.cat(rows))):
+            logits[indices] = part
+        return logits
+
+    def _save(self) -> None:
+        if self._world.leads:
+            averaged = self._averaged.state_dict() if self._averaged is not None else {}
+            best = {"loss": self._best.loss, "epoch": self._best.epoch, "state": self._best.state}
+            self._checkpoint.save(
+                {
+                    "network": self._network.state_dict(),
+                    "averaged": averaged,
+                    "sgd": self._sgd.state_dict(),
+                    "schedule": self._schedule.state_dict(),
+                    "best": best,
+                    "history": [epoch.as_dict() for epoch in self._history],
+                }
+            )
+
+    def _resume(self, on_epoch: Callable[[Epoch], None]) -> None:
+        state = self._world.broadcast(self._checkpoint.load() if self._world.leads else None)
+        if state is None:
+            return
+        self._network.load_state_dict(state["network"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
+        self._sgd.load_state_dict(state["sgd"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._best.loss, self._best.epoch = state["best"]["loss"], state["best"]["epoch"]
+        self._best.state = state["best"]["state"]
+        self._history = [Epoch(**epoch) for epoch in state["history"]]
+        for epoch in self._history:
+            on_epoch(epoch)
+
+
+def _outputs(network: nn.Module, head_name: str) -> int:
+    head = network.get_submodule(head_name)
+    last = [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
+    return last.out_features
+
+
+def _wants_bfloat16(amp: str, device: torch.device) -> bool:
+    """On CPUs without its instructions bfloat16 is many times slower, so `auto` never takes it there."""
+    if amp == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return amp == "true"

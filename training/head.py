@@ -1,0 +1,114 @@
+"""The fast stage: a head on features that are known, where an epoch takes milliseconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from model_serving.classifier import Head, network
+
+from .config import TrainingConfig
+from .optimise import Best, class_weights, loss_sum, optimiser, validation
+from .progress import Epoch
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What the backbone says of the photos of one split: (views, N, F) float32, and labels (N,) int64."""
+
+    views: torch.Tensor
+    labels: torch.Tensor
+
+    @property
+    def plain(self) -> torch.Tensor:
+        """(N, F) of the photos as serving sees them."""
+        return self.views[0]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights of the best epoch, which one that was, and all epochs."""
+
+    state: dict[str, torch.Tensor]
+    best_epoch: int
+    history: tuple[Epoch, ...]
+
+
+def train_head(
+    train: Features,
+    valid: Features,
+    config: TrainingConfig,
+    classes: int,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> Trained:
+    """Train a head for `classes` outputs; its weights take features as they are.
+
+    Features are centred and divided by one number meanwhile, so that the same step size suits every backbone;
+    the first layer takes that up afterwards. Not by one number a feature: that would amplify those that hardly vary.
+    """
+    torch.manual_seed(config.seed)
+    centre = train.views.mean(dim=(0, 1))
+    scale = (train.views - centre).square().mean().sqrt().clamp_min(1e-12)
+    views, labels = ((train.views - centre) / scale).to(device), train.labels.to(device)
+    held_out = ((valid.plain - centre) / scale).to(device)
+
+    head = network.make_head(views.shape[2], Head(config.hidden, config.dropout), classes)
+    _start_at_zero(head)
+    head.to(device)
+    weights = class_weights(train.labels, classes, config.balance).to(device)
+    steps = config.epochs * -(-len(labels) // config.batch_size)
+    sgd, schedule = optimiser([{"params": head.parameters(), "lr": config.learning_rate}], config.weight_decay, steps)
+
+    best, history = Best(), []
+    for number in range(1, config.epochs + 1):
+        started = time.perf_counter()
+        total, rate = 0.0, float(schedule.get_last_lr()[0])
+        head.train()
+        for batch in torch.split(torch.randperm(len(labels)).to(device), config.batch_size):
+            chosen = torch.randint(len(views), (len(batch),)).to(device)
+            loss = loss_sum(head(views[chosen, batch]), labels[batch], weights, config.label_smoothing)
+            sgd.zero_grad()
+            torch.autograd.backward(loss / len(batch))
+            sgd.step()
+            schedule.step()
+            total += loss.item()
+        with torch.no_grad():
+            valid_loss, valid_top1 = validation(head.eval()(held_out).cpu(), valid.labels)
+        best.offer(number, valid_loss, head)
+        seconds = time.perf_counter() - started
+        epoch = Epoch("head", number, config.epochs, total / len(labels), valid_loss, valid_top1, rate, seconds)
+        history.append(epoch)
+        on_epoch(epoch)
+        if best.stale(number, config.patience):
+            break
+    return Trained(_unscaled(best.state, centre, scale), best.epoch, tuple(history))
+
+
+def _start_at_zero(head: nn.Module) -> None:
+    """All classes alike at first: random weights of the last layer would be noise that small data hardly removes."""
+    last = [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+
+
+def _unscaled(state: dict[str, torch.Tensor], centre: torch.Tensor, scale: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The head for features as they are: W (x - c) / s + b = (W / s) x + (b - (W / s) c)."""
+    first = next(name for name in state if name.endswith("weight"))
+    bias = first.removesuffix("weight") + "bias"
+    weight = state[first].double() / scale.double()
+    shifted = state[bias].double() - weight @ centre.double()
+    return {**state, first: weight.float(), bias: shifted.float()}
+
+
+def apply_head(state: dict[str, torch.Tensor], features: torch.Tensor, head: Head, classes: int) -> torch.Tensor:
+    """Logits (N, classes) of features (N, F) by the head's weights, on the CPU."""
+    module = network.make_head(features.shape[1], head, classes)
+    module.load_state_dict(state)
+    with torch.no_grad():
+        logits: torch.Tensor = module.eval()(features)
+        return logits

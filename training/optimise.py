@@ -1,0 +1,81 @@
+"""What both stages of training share: loss, optimiser, schedule, and which epoch is kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .evaluation.calibration import fit_temperature
+
+MOMENTUM = 0.9
+WARM_UP = 0.1
+"""Share of all steps in which the step size rises; then it falls along a cosine to nearly zero."""
+
+
+def class_weights(labels: torch.Tensor, classes: int, balance: float) -> torch.Tensor:
+    """(classes,) factors of the loss, (mean count / count)^balance, scaled so that the mean over photos is 1.
+
+    `balance` 0 counts every photo alike, 1 every class. Every class needs a photo.
+    """
+    counts = torch.bincount(labels, minlength=classes).double()
+    weights = (counts.mean() / counts) ** balance
+    return (weights / weights[labels].mean()).float()
+
+
+def loss_sum(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, label_smoothing: float
+) -> torch.Tensor:
+    """Weighted cross-entropy, summed over the batch. `targets` are indices (N,) or probabilities (N, classes)."""
+    if targets.ndim == 1:
+        targets = functional.one_hot(targets, len(weights)).to(logits.dtype)
+    factors = (targets * weights).sum(dim=1)
+    targets = targets * (1 - label_smoothing) + label_smoothing / len(weights)
+    return (factors * -(targets * logits.log_softmax(dim=1)).sum(dim=1)).sum()
+
+
+def optimiser(
+    groups: Iterable[Mapping[str, Any]], weight_decay: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """SGD with Nesterov momentum over groups of `params` and `lr`, and its schedule of that many steps.
+
+    Compared with AdamW on cached features SGD was 1.5 points better: Adam scales every feature alike, which
+    amplifies those that carry little.
+    """
+    chosen = [dict(group) for group in groups]
+    sgd = torch.optim.SGD(chosen, lr=0.0, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
+    peaks = [group["lr"] for group in chosen]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        sgd, max_lr=peaks, total_steps=max(steps, 2), pct_start=WARM_UP, cycle_momentum=False
+    )
+    return sgd, schedule
+
+
+def validation(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Loss at the temperature that suits the logits best, and the share of right answers."""
+    temperature = fit_temperature(logits, labels)
+    loss = functional.cross_entropy(logits / temperature, labels).item()
+    return loss, (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+class Best:
+    """The weights of the epoch with the lowest validation loss, and how long ago that was."""
+
+    def __init__(self) -> None:
+        self.loss = float("inf")
+        self.epoch = 0
+        self.state: dict[str, torch.Tensor] = {}
+
+    def offer(self, epoch: int, loss: float, module: nn.Module) -> None:
+        """Keep a copy of the weights if they are better."""
+        if loss < self.loss:
+            self.loss, self.epoch = loss, epoch
+            self.state = copy.deepcopy({name: value.detach().cpu() for name, value in module.state_dict().items()})
+
+    def stale(self, epoch: int, patience: int) -> bool:
+        """Whether `patience` epochs brought nothing better; never for 0."""
+        return bool(patience) and epoch - self.epoch >= patience
