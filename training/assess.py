@@ -21,7 +21,7 @@ def assess(
     output: Path | None,
     *,
     unknown: Path | None = None,
-    split: Path | None = None,
+    split_file: Path | None = None,
     skip_unreadable: bool = False,
 ) -> tuple[dict[str, Any], list[Path]]:
     """The metrics, and the files that were written to `output` if there is one.
@@ -34,7 +34,7 @@ def assess(
     with unpacked(model) as folder:
         classifier = Classifier.load(folder, _device())
     spec = classifier.spec
-    examples = evaluation_examples(data, spec.classes, split)
+    examples = evaluation_examples(data, spec.classes, split_file)
     strangers = [Example(path, -1, str(path.relative_to(unknown))) for path in photos_of(unknown)] if unknown else []
     with progress.bar("photos", len(examples) + len(strangers)) as advance:
         known = predict(classifier, examples, skip_unreadable=skip_unreadable, advance=advance)
@@ -57,7 +57,8 @@ def lines(metrics: dict[str, Any]) -> Iterator[str]:
     """The summary for a terminal."""
     low, high = metrics["top1_interval"]
     yield f"{metrics['n']} photos: top-1 {metrics['top1']:.1%} (95 % interval {low:.1%} to {high:.1%})"
-    yield f"top-5 {metrics['top5']:.1%}, macro F1 {metrics['macro_f1']:.3f}, mean recall {metrics['balanced_accuracy']:.1%}"
+    recall, f1 = metrics["balanced_accuracy"], metrics["macro_f1"]
+    yield f"top-5 {metrics['top5']:.1%}, mean recall of the classes {recall:.1%}, macro F1 {f1:.3f}"
     yield (
         f"ECE {metrics['ece']:.3f} (before scaling {metrics['ece_uncalibrated']:.3f}; "
         f"a perfect model of this size {metrics['ece_floor']['mean']:.3f})"

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from model_serving.classifier import Calibration
 
-from .evaluation.calibration import ece, fit_temperature
+from .evaluation.calibration import TEMPERATURE_SPREAD, ece, fit_temperature
 
 CONFIDENT_ACCURACY = 0.95
 """Answers called confident are right this often on validation photos."""
@@ -30,7 +30,7 @@ def prototypes(features: torch.Tensor, labels: torch.Tensor, classes: int) -> to
 
 def calibrate(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor) -> Calibration:
     """Temperature and thresholds by validation photos: logits (N, classes), labels (N,), known scores (N,)."""
-    temperature = fit_temperature(logits, labels)
+    temperature = fit_temperature(logits, labels, TEMPERATURE_SPREAD)
     scores, predicted = (logits / temperature).softmax(dim=1).max(dim=1)
     threshold = torch.quantile(known.double(), UNKNOWN_SHARE).item()
     return Calibration(

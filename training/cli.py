@@ -79,9 +79,11 @@ def _flag(name: str, field: Any) -> inspect.Parameter:
 def fit(
     hyperparameters: dict[str, Any],
     data: Annotated[Path, typer.Option(help="Folder with train/ valid/ test/, or with one folder a class.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where model.tar.gz and what belongs to it goes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where model.tar.gz and the rest goes.")] = Path("run"),
     name: Annotated[str | None, typer.Option(help="Name of the model; by default of folder and backbone.")] = None,
-    split: Annotated[Path | None, typer.Option(help="A split.json that says which photo is in which split.")] = None,
+    split_file: Annotated[
+        Path | None, typer.Option(help="A split.json that says which photo is in which split.")
+    ] = None,
     split_seed: Annotated[int, typer.Option(help="Seed of a split that has to be made.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of features that were computed before.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep features.")] = False,
@@ -97,7 +99,7 @@ def fit(
     from .run import Place, run
 
     settings = TrainingConfig.from_texts(hyperparameters)
-    dataset = layout.load(data, seed=split_seed, split_file=split)
+    dataset = layout.load(data, seed=split_seed, split_file=split_file)
     title = name or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data.resolve().name}-{settings.backbone}").strip("-")
     place = Place(output, cache, checkpoints, tensorboard, keep_features=not no_cache)
     run(dataset, settings, title, place)
@@ -111,7 +113,7 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", help="Folder for metrics.json and report.html.")
     ] = None,
     unknown: Annotated[Path | None, typer.Option(help="Photos of none of the classes: how many are told?")] = None,
-    split: Annotated[Path | None, typer.Option(help="A split.json; its test photos are taken.")] = None,
+    split_file: Annotated[Path | None, typer.Option(help="A split.json; its test photos are taken.")] = None,
     skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out what cannot be read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of a summary.")] = False,
 ) -> None:
@@ -121,7 +123,9 @@ def evaluate(
     """
     from .assess import assess, lines
 
-    metrics, written = assess(model, data, output, unknown=unknown, split=split, skip_unreadable=skip_unreadable)
+    metrics, written = assess(
+        model, data, output, unknown=unknown, split_file=split_file, skip_unreadable=skip_unreadable
+    )
     if as_json:
         typer.echo(json.dumps(metrics, indent=1))
         return

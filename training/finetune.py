@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model_serving.classifier import memory
+from model_serving.classifier.predict import CHUNK
 from model_serving.classifier.preprocess import normalise
 
 from .checkpoint import Checkpoint
@@ -105,27 +106,44 @@ class FineTuning:
         train_mode(self._network)
         total, photos = 0.0, 0
         for pixels, labels in self._train:
-            loss = self._loss(pixels, labels.to(self._world.device))
-            self._sgd.zero_grad(set_to_none=True)
-            # Of this process's part; DistributedDataParallel takes the mean over the processes' gradients.
-            torch.autograd.backward(loss / len(pixels))
-            self._sgd.step()
+            total += self._step(pixels, labels.to(self._world.device))
+            photos += len(pixels)
             self._schedule.step()
             if self._averaged is not None:
                 self._averaged.update_parameters(self._network)
-            total, photos = total + loss.item(), photos + len(pixels)
         sums = self._world.gather((total, photos))
         return sum(part[0] for part in sums) / sum(part[1] for part in sums)
 
-    def _loss(self, pixels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _step(self, pixels: torch.Tensor, targets: torch.Tensor) -> float:
+        """One step by a batch, returns its summed loss.
+
+        On a CPU the gradient is put together from passes of a few photos, whose activations stay in memory that is
+        kept (see `classifier.memory`); with still BatchNorms the sum is that of one pass.
+        """
         batch = self._batch(pixels)
         if self._config.mixup:
             from torchvision.transforms import v2
 
             batch, targets = v2.MixUp(alpha=self._config.mixup, num_classes=len(self._weights))(batch, targets)
-        with self._autocast():
-            logits = self._model(batch)
-        return loss_sum(logits.float(), targets, self._weights, self._config.label_smoothing)
+        self._sgd.zero_grad(set_to_none=True)
+        size = CHUNK["cpu"] if self._world.device.type == "cpu" else len(batch)
+        parts = list(zip(torch.split(batch, size), torch.split(targets, size), strict=True))
+        total = 0.0
+        for number, (part, part_targets) in enumerate(parts, 1):
+            with self._alone() if number < len(parts) else nullcontext():
+                with self._autocast():
+                    logits = self._model(part)
+                loss = loss_sum(logits.float(), part_targets, self._weights, self._config.label_smoothing)
+                # Of this process's part; DistributedDataParallel takes the mean over the processes' gradients.
+                torch.autograd.backward(loss / len(batch))
+                total += loss.item()
+        self._sgd.step()
+        return total
+
+    def _alone(self) -> Any:
+        """Gradients of a pass that is not the batch's last are not exchanged yet."""
+        parallel = isinstance(self._model, DistributedDataParallel)
+        return self._model.no_sync() if parallel else nullcontext()  # type: ignore[operator]
 
     def _batch(self, pixels: torch.Tensor) -> torch.Tensor:
         return normalise(pixels.to(self._world.device, non_blocking=True), self._preprocessing)

@@ -58,7 +58,8 @@ def train_head(
     held_out = ((valid.plain - centre) / scale).to(device)
 
     head = network.make_head(views.shape[2], Head(config.hidden, config.dropout), classes)
-    _start_at_zero(head)
+    if not config.hidden:
+        _start_at_zero(head)
     head.to(device)
     weights = class_weights(train.labels, classes, config.balance).to(device)
     steps = config.epochs * -(-len(labels) // config.batch_size)
@@ -90,10 +91,9 @@ def train_head(
 
 
 def _start_at_zero(head: nn.Module) -> None:
-    """All classes alike at first: random weights of the last layer would be noise that small data hardly removes."""
-    last = [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    """All classes alike at first: the random weights of a linear head are noise that few photos hardly remove."""
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _unscaled(state: dict[str, torch.Tensor], centre: torch.Tensor, scale: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .evaluation.calibration import fit_temperature
+from .evaluation.calibration import TEMPERATURE_SPREAD, fit_temperature
 
 MOMENTUM = 0.9
 WARM_UP = 0.1
@@ -57,7 +57,7 @@ def optimiser(
 
 def validation(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Loss at the temperature that suits the logits best, and the share of right answers."""
-    temperature = fit_temperature(logits, labels)
+    temperature = fit_temperature(logits, labels, TEMPERATURE_SPREAD)
     loss = functional.cross_entropy(logits / temperature, labels).item()
     return loss, (logits.argmax(dim=1) == labels).double().mean().item()
 

@@ -67,12 +67,10 @@ class Progress:
     """Speaks for a run: lines to standard output, a bar to standard error on a terminal. Mute where not leading."""
 
     def __init__(self, *, mute: bool = False, tensorboard: Any = None) -> None:
-        from rich.console import Console
-
         self._mute = mute
-        self._err = Console(stderr=True)
+        # Asked here and not of rich, which a training container need not have.
+        self._watched = sys.stderr.isatty()
         self._tensorboard = tensorboard
-        self._steps = 0
 
     def say(self, line: str) -> None:
         """One line, at once: a log is read while it grows."""
@@ -82,7 +80,6 @@ class Progress:
     def epoch(self, epoch: Epoch) -> None:
         """The line of an epoch, and its scalars for TensorBoard where that is wanted."""
         self.say(epoch.line())
-        self._steps += 1
         if self._tensorboard is not None:
             for name in ("train_loss", "valid_loss", "valid_top1", "learning_rate"):
                 self._tensorboard.add_scalar(f"{epoch.stage}/{name}", getattr(epoch, name), epoch.epoch)
@@ -93,7 +90,7 @@ class Progress:
         started = time.perf_counter()
         if self._mute or not total:
             yield lambda _: None
-        elif self._err.is_terminal:
+        elif self._watched:
             with self._shown() as bar:
                 task = bar.add_task(what, total=total)
                 yield lambda more: bar.advance(task, more)
@@ -102,12 +99,14 @@ class Progress:
             seconds = time.perf_counter() - started
             print(f"{what}: {total} in {seconds:.1f} s, {total / max(seconds, 1e-9):.1f} a second", file=sys.stderr)
 
-    def _shown(self) -> Any:
+    @staticmethod
+    def _shown() -> Any:
+        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        return Bars(*columns, console=self._err, transient=True)
+        return Bars(*columns, console=Console(stderr=True), transient=True)
 
 
 @contextmanager

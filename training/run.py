@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from .config import TrainingConfig
 from .data import layout
 from .distributed import world
 from .errors import TrainingError
-from .fit import Fit, Folders
+from .fit import Fit, Folders, Model
 from .progress import Progress, tensorboard
 
 
@@ -23,6 +24,8 @@ class Place:
     cache: Path | None = None
     checkpoints: Path | None = None
     tensorboard: Path | None = None
+    model_dir: Path | None = None
+    """A host's folder that it packs itself; without one `model.tar.gz` is made in the output."""
     keep_features: bool = True
 
     def folders(self) -> Folders:
@@ -32,12 +35,10 @@ class Place:
 
 
 def run(dataset: layout.Dataset, config: TrainingConfig, name: str, place: Place) -> None:
-    """Train, and write `model.tar.gz`, `metrics.json` and, where a split was made, `split.json` to the output.
+    """Train, and write the model, `metrics.json` and, where a split was made, `split.json`.
 
     Under torchrun every process calls this; the leader writes. TrainingError and ClassifierError as they come.
     """
-    from model_serving import archive
-
     with world() as processes, tensorboard(_text(place.tensorboard) if processes.leads else None) as writer:
         progress = Progress(mute=not processes.leads, tensorboard=writer)
         if processes.leads:
@@ -47,21 +48,29 @@ def run(dataset: layout.Dataset, config: TrainingConfig, name: str, place: Place
         model = Fit(dataset, config, place.folders(), processes, progress).run(name)
         if not processes.leads:
             return
-        file = place.output / "model.tar.gz"
-        spec = archive.pack(model.spec, model.state, file)
-        write_metrics(spec.metrics, place.output)
-        if dataset.generated:
-            layout.write_split(dataset, place.output / "split.json")
-        decided = spec.calibration
-        progress.say(
-            f"{file}: {spec.name} {spec.version}, {len(spec.classes)} classes, temperature {decided.temperature:.2f}, "
-            f"confident from {decided.confident:.2f}, unknown below {decided.known:.2f}"
-        )
-        progress.say(
-            f"next: python -m training evaluate --model {file} --data DIR --output {place.output / 'report'}\n"
-            f"      python -m model_serving check {file}\n"
-            f"      python -m local_stack up --model {file}"
-        )
+        for line in _written(model, dataset, place):
+            progress.say(line)
+
+
+def _written(model: Model, dataset: layout.Dataset, place: Place) -> Iterator[str]:
+    """Write the results; says what they are and what to do with them."""
+    from model_serving import archive
+
+    written = place.model_dir or place.output / "model.tar.gz"
+    write = archive.stage if place.model_dir else archive.pack
+    spec = write(model.spec, model.state, written)
+    write_metrics(spec.metrics, place.output)
+    if dataset.generated:
+        layout.write_split(dataset, place.output / "split.json")
+    decided = spec.calibration
+    yield (
+        f"{written}: {spec.name} {spec.version}, {len(spec.classes)} classes, temperature {decided.temperature:.2f}, "
+        f"confident from {decided.confident:.2f}, unknown below {decided.known:.2f}"
+    )
+    if not place.model_dir:
+        yield f"next: python -m training evaluate --model {written} --data DIR --output {place.output / 'report'}"
+        yield f"      python -m model_serving check {written}"
+        yield f"      python -m local_stack up --model {written}"
 
 
 def write_metrics(metrics: dict[str, object], folder: Path) -> None:

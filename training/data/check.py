@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from ..errors import DataError
@@ -48,7 +49,7 @@ def check(
     findings = [
         *structure,
         *of_photos(looks),
-        *of_twins(dataset, looks, near_bits),
+        *of_twins(dataset, looks, near_bits, partial(progress, "comparing")),
         *_of_balance(dataset),
         *_of_leftovers(located, dataset),
     ]

@@ -26,7 +26,7 @@ def check(
     folder: Annotated[
         Path, typer.Argument(help="Folder of class folders, or with train/ valid/ test/.", metavar="DIR")
     ],
-    seed: Annotated[int, typer.Option(help="Seed of the split, where one is made.")] = 0,
+    split_seed: Annotated[int, typer.Option(help="Seed of the split, where one is made.")] = 0,
     split_file: Annotated[Path | None, typer.Option(help="A split that training wrote down.")] = None,
     near: Annotated[
         int, typer.Option(help="Bits of 255 in which photos nearly the same differ; -1 finds copies only.", min=-1)
@@ -44,7 +44,7 @@ def check(
     from .jsonfile import to_json, write_json
 
     with screen.counting() as progress:
-        report = check_folder(folder, seed=seed, split_file=split_file, near_bits=near, progress=progress)
+        report = check_folder(folder, seed=split_seed, split_file=split_file, near_bits=near, progress=progress)
     if output:
         write_json(report.as_dict(), output)
     if as_json:
@@ -73,7 +73,7 @@ def fetch(
     done = "is complete already" if fetched.already else f"holds {name.value} now"
     typer.echo(f"{folder} {done}; SHA-256 of the zip: {fetched.sha256}\nnext:")
     typer.echo(f"  python -m training data check {shlex.quote(str(folder))}")
-    typer.echo(f"  python -m training fit {shlex.quote(str(folder))}")
+    typer.echo(f"  python -m training fit --data {shlex.quote(str(folder))}")
 
 
 def _note(text: str) -> None:

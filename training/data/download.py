@@ -12,6 +12,7 @@ from pathlib import Path
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3.util import Retry
 
 from ..errors import FetchError
@@ -22,8 +23,15 @@ from .jsonfile import replace_json
 TIMEOUTS = (10.0, 60.0)
 """Seconds to connect in, and to wait for the next bytes."""
 
-RETRIES = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
-"""Refused connections and busy servers are tried again after 0, 1, 2 and 4 seconds, or as Retry-After says."""
+RETRIES = Retry(
+    total=4,
+    backoff_factor=0.5,
+    status_forcelist=(429, 500, 502, 503, 504),
+    raise_on_status=False,
+    # A server may ask for an hour; the error and another run serve better than silence.
+    respect_retry_after_header=False,
+)
+"""Refused connections and busy servers are tried again after 0, 1, 2 and 4 seconds."""
 
 MAX_RESUMES = 20
 """A stream that breaks off is gone on with so many times, as long as each go brings bytes."""
@@ -58,7 +66,7 @@ def download(url: str, part: Path, progress: Progress, tell: Callable[[str], Non
             try:
                 _go_on(session, url, part, progress, tell)
                 return
-            except requests.exceptions.InvalidSchema:
+            except (InvalidSchema, InvalidURL, MissingSchema):
                 raise FetchError(f"{url} is no http or https address. {_MEND}") from None
             except requests.RequestException as error:
                 if _size(part) == before:
@@ -134,6 +142,8 @@ def _go_on(session: requests.Session, url: str, part: Path, progress: Progress, 
         elif response.status_code == 200:
             if offset:
                 tell(f"{megabytes(offset)} cannot be gone on with (changed on the server?), starting over")
+            # The old bytes go first: beside a new note they would pass for its beginning.
+            discard(part)
             _write_note(response, url, part)
             _append(response, part, 0, progress)
         elif headers and response.status_code in (206, 416):

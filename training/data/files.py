@@ -69,7 +69,7 @@ def walk(folder: Path) -> Walked:
             status = os.stat(folder / below)
             entries = sorted(os.listdir(folder / below))
         except OSError:
-            unreadable.append(below)
+            unreadable.append(below or ".")
             continue
         here = (status.st_dev, status.st_ino)
         if here in ancestors:

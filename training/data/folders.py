@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
@@ -57,7 +57,7 @@ class Located:
 
     root: Path
     parts: Mapping[str, ClassFolders]
-    unused: tuple[str, ...] = field(default=())
+    unused: tuple[str, ...] = ()
 
 
 def scan(folder: Path, prefix: str = "") -> ClassFolders:
@@ -80,7 +80,7 @@ def locate(root: Path) -> Located:
     names = subfolders(root)
     splits = [name for name in names if name.lower() in SPLIT_NAMES]
     if not any(name.lower() == "train" for name in splits):
-        _refuse_what_is_no_class(root, names, splits)
+        _refuse_splits_without_train(root, names, splits)
         return Located(root, {WHOLE: scan(root)})
     for name in splits:
         split = SPLIT_NAMES[name.lower()]
@@ -91,12 +91,12 @@ def locate(root: Path) -> Located:
     return Located(root, parts, tuple(name for name in names if name not in splits))
 
 
-def _refuse_what_is_no_class(root: Path, names: list[str], splits: list[str]) -> None:
-    """Class folders named like splits, or one folder too high: neither is meant."""
-    if splits and splits == names:
+def _refuse_splits_without_train(root: Path, names: list[str], splits: list[str]) -> None:
+    """A split's name is hardly a class, and a folder whose only folder has train/ is one too high."""
+    if splits:
         raise DataError(
-            f"{shown(str(root))} has {', '.join(f'{name}/' for name in splits)} and no train/. "
-            f"Put the photos to learn from into train/:\n{_DRAWING}"
+            f"{shown(str(root))} has {', '.join(f'{name}/' for name in splits)} and no train/. Put the class folders "
+            f"to learn from into train/; a class of that name needs another one.\n{_DRAWING}"
         )
     if len(names) == 1 and any(name.lower() == "train" for name in subfolders(root / names[0])):
         inner = shown(str(root / names[0]))
@@ -202,7 +202,7 @@ def _against_train(split: str, part: ClassFolders, train: ClassFolders) -> Itera
         yield Finding("class name", f'{split}/ writes "{shown(name)}" what train/ writes "{shown(wanted)}"', mend)
     if unknown := tuple(name for name in strange if name.casefold() not in by_case):
         fact = f"{number(len(unknown), 'class', 'classes')} of {split}/ {_is(unknown)} not in train/"
-        mend = "Put photos of it into train/, or remove the folder."
+        mend = "Put photos of them into train/, or remove their folders."
         yield Finding("class differs", fact, mend, unknown)
     missing = tuple(sorted(train.photos.keys() - present - renamed.keys()))
     if missing and split == "valid":

@@ -8,7 +8,7 @@ machine. `write_split` writes it down.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ..errors import DataError
 from .dataset import Dataset, Example
 from .defaults import FRACTIONS
 from .files import content_hash, fingerprint, photos_of, require_folder, subfolders
-from .finding import Finding, first_few, raise_for, shown
+from .finding import Finding, first_few, number, raise_for, shown
 from .folders import SPLITS, WHOLE, ClassFolders, Located, channels, findings_of, locate, scan, structure
 from .names import class_infos, display_name
 from .partition import check_fractions, partition
@@ -101,7 +101,16 @@ def _as_written(
 ) -> tuple[Dataset, list[Finding]]:
     content = read_split(split_file)
     parts, strange = assign([example for part in found.values() for example in part], content, split_file)
-    return _filled(replace(empty, seed=content["seed"]), parts), findings + strange
+    dataset = _filled(replace(empty, seed=content["seed"]), parts)
+    return dataset, [*findings, *strange, *_missing(dataset, split_file)]
+
+
+def _missing(dataset: Dataset, split_file: Path) -> Iterator[Finding]:
+    """Classes that a split file gives nothing to learn from, or to validate on."""
+    for split in ("train", "valid"):
+        if missing := tuple(name for name, count in dataset.counts()[split].items() if not count):
+            fact = f"{number(len(missing), 'class', 'classes')} without a photo in {split} of {shown(str(split_file))}"
+            yield Finding("class differs", fact, "Make a new split.", missing)
 
 
 def _filled(empty: Dataset, parts: Mapping[str, list[Example]]) -> Dataset:

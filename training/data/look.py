@@ -36,7 +36,7 @@ Bits = npt.NDArray[np.bool_]
 class Look:
     """What one file turned out to be.
 
-    `sha256` is "" if the file could not be read. `media` is the format that its first bytes promise. `error` says
+    `sha256` is "" if the file could not be read. `media` is its format, "" for none that is known. `error` says
     why it is no usable photo. `size` is width and height as stored, in pixels, zeros if its header cannot be read.
     `bits` is its perceptual hash, None for a photo too plain to be compared.
     """
@@ -55,8 +55,8 @@ def look(path: Path) -> Look:
         data = path.read_bytes()
     except OSError as error:
         return Look(error=f"The file cannot be read ({error.strerror}).")
-    sha256, media = hashlib.sha256(data).hexdigest(), sniff(data[:SNIFF_BYTES])
-    size, orientation = _header(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    media, size, orientation = _header(data)
     try:
         pixels = to_image(data, _PREPROCESSING)
     except RequestError as error:
@@ -64,14 +64,16 @@ def look(path: Path) -> Look:
     return Look(sha256, media, "", size, orientation, perceptual_hash(pixels))
 
 
-def _header(data: bytes) -> tuple[tuple[int, int], int]:
-    """Width, height and EXIF orientation, without decoding; 0, 0 and 1 (upright) where they cannot be read."""
+def _header(data: bytes) -> tuple[str, tuple[int, int], int]:
+    """Format, size and EXIF orientation, without decoding; zeros and 1 (upright) where they cannot be read."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
-            return image.size, orientation if isinstance(orientation, int) else 1
+            # A JPEG with a second picture behind the first is a JPEG to everybody.
+            media = (image.format or "").replace("MPO", "JPEG")
+            return media, image.size, orientation if isinstance(orientation, int) else 1
     except Exception:  # Pillow's plugins raise what they like on damaged files
-        return (0, 0), 1
+        return sniff(data[:SNIFF_BYTES]), (0, 0), 1
 
 
 def look_at_all(paths: Sequence[Path]) -> Iterator[Look]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from model_serving.classifier import Preprocessing
+from model_serving.classifier.preprocess import FORMATS
 
 from .files import PHOTO_SUFFIXES
 from .finding import INFO, PROBLEM, WARNING, Finding, number
@@ -41,11 +42,11 @@ def _unreadable(looks: Mapping[str, Look]) -> Iterator[Finding]:
 
 
 def _mend(name: str, seen: Look) -> str:
-    media = seen.media or PHOTO_SUFFIXES.get(_suffix(name))
-    if media == "HEIF":
-        return "Install the extra that reads them: pip install 'whippet[heic]'."
-    if media == "":
+    promised = PHOTO_SUFFIXES.get(_suffix(name))
+    if promised == "":
         return "Export them as JPEG."
+    if "HEIF" in (seen.media, promised) and "HEIF" not in FORMATS:
+        return "Install the extra that reads them: pip install 'whippet[heic]'."
     if seen.size[0] * seen.size[1] > MANY_PIXELS:
         return "Scale them down; the network sees a few hundred pixels a side."
     return "Open them in a viewer: save again what shows, remove what does not."
@@ -69,7 +70,7 @@ def _misnamed(looks: Mapping[str, Look]) -> Iterator[Finding]:
     by_kind: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, seen in looks.items():
         promised = PHOTO_SUFFIXES.get(_suffix(name))
-        if promised is not None and seen.media and promised != seen.media:
+        if promised and seen.media and promised != seen.media:
             by_kind[(_suffix(name), seen.media)].append(name)
     for (suffix, media), names in sorted(by_kind.items()):
         fact, mend = f"{{}} called {suffix} and really {media}", "They work here; other programs may refuse them."

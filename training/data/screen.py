@@ -41,7 +41,7 @@ def show(report: Report, screen: Console, everything: bool = False) -> None:
     """Print the table of counts, the findings and the closing line; `everything` leaves nothing out."""
     screen.print(_table(report, everything))
     if report.generated:
-        screen.print(f"{' and '.join(report.generated)}: split off by seed {report.seed}", soft_wrap=True)
+        screen.print(f"{', '.join(report.generated)}: made by seed {report.seed}", soft_wrap=True)
     for finding in report.findings:
         _show_finding(finding, screen, everything)
     screen.print(f"\nfingerprint {report.fingerprint}")

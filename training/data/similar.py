@@ -21,7 +21,7 @@ A difference hash of 256 bits, tried on the same photos, has different ones from
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
@@ -43,11 +43,15 @@ def equal_groups(keys: Sequence[Hashable]) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def near_pairs(hashes: Sequence[Bits], limit: int = NEAR_BITS) -> list[tuple[int, int]]:
+def near_pairs(
+    hashes: Sequence[Bits], limit: int = NEAR_BITS, progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[tuple[int, int]]:
     """Pairs of indices (i < j) whose hashes differ in at most `limit` bits; at most MAX_PAIRS of them.
 
+    `progress` is called with the photos that were compared with all others, and all.
+
     The distance of +1/-1 vectors is (bits - dot product) / 2, so the work is one matrix product in blocks: all
-    pairs of 100,000 photos take minutes and 60 MB.
+    pairs of 100,000 photos take a minute or two, and 100 MB.
     """
     signs = np.where(np.asarray(hashes, dtype=bool).reshape(-1, HASH_BITS), 1, -1).astype(np.int8)
     pairs: list[tuple[int, int]] = []
@@ -59,6 +63,7 @@ def near_pairs(hashes: Sequence[Bits], limit: int = NEAR_BITS) -> list[tuple[int
             pairs += map(tuple, hits[hits[:, 0] < hits[:, 1]][: MAX_PAIRS - len(pairs)].tolist())
             if len(pairs) == MAX_PAIRS:
                 return pairs
+        progress(min(row + _ROWS, len(signs)), len(signs))
     return pairs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .dataset import Dataset
@@ -21,7 +21,9 @@ class _Place:
     split: str
 
 
-def of_twins(dataset: Dataset, looks: Mapping[str, Look], near_bits: int) -> Iterator[Finding]:
+def of_twins(
+    dataset: Dataset, looks: Mapping[str, Look], near_bits: int, progress: Callable[[int, int], None]
+) -> Iterator[Finding]:
     """Findings about duplicates: of the same bytes, and of hashes at most `near_bits` apart (none below 0)."""
     # In the order of the splits, so that a leak reads "train = valid".
     places = [_Place(example.name, example.label, split) for split in SPLITS for example in dataset.split(split)]
@@ -30,7 +32,21 @@ def of_twins(dataset: Dataset, looks: Mapping[str, Look], near_bits: int) -> Ite
     exact = equal_groups(["" if one.error else one.sha256 for one in seen])
     yield from _exact([[places[i] for i in group] for group in exact])
     if near_bits >= 0:
-        yield from _near(places, seen, near_bits, dataset.generated)
+        distinct = _distinct(seen)
+        pairs = near_pairs([bits for i in distinct if (bits := seen[i].bits) is not None], near_bits, progress)
+        yield from _near([[places[distinct[i]] for i in group] for group in joined(pairs)], bool(dataset.generated))
+        if len(pairs) == MAX_PAIRS:
+            fact = f"more than {MAX_PAIRS:,} pairs of photos are nearly the same; only the first were looked at"
+            yield Finding("near-duplicate", fact, "Photos that are all alike need a smaller --near.", level=WARNING)
+
+
+def _distinct(seen: Sequence[Look]) -> list[int]:
+    """Indices of photos to compare, the first of each content: exact copies are told already."""
+    first: dict[str, int] = {}
+    for i, one in enumerate(seen):
+        if one.bits is not None:
+            first.setdefault(one.sha256, i)
+    return list(first.values())
 
 
 def _exact(groups: Sequence[Sequence[_Place]]) -> Iterator[Finding]:
@@ -50,14 +66,7 @@ def _exact(groups: Sequence[Sequence[_Place]]) -> Iterator[Finding]:
     yield from _told(rest, "duplicate", "{} more than once in a class", mend, WARNING)
 
 
-def _near(
-    places: Sequence[_Place], seen: Sequence[Look], near_bits: int, generated: tuple[str, ...]
-) -> Iterator[Finding]:
-    # One photo for each content: exact copies are told already.
-    distinct = list({one.sha256: i for i, one in reversed(list(enumerate(seen))) if one.bits is not None}.values())
-    distinct.sort()
-    pairs = near_pairs([bits for i in distinct if (bits := seen[i].bits) is not None], near_bits)
-    groups = [[places[distinct[i]] for i in group] for group in joined(pairs)]
+def _near(groups: Sequence[Sequence[_Place]], generated: bool) -> Iterator[Finding]:
     leaking = [group for group in groups if _splits(group) > 1]
     mend = "Keep each in one split, or one photo of each."
     if generated:
@@ -70,9 +79,6 @@ def _near(
     mend = "Keep one of each, if they are copies: they teach little more than one."
     within = [group for group in rest if _classes(group) == 1]
     yield from _told(within, "near-duplicate", "{} nearly the same in a class", mend, WARNING)
-    if len(pairs) == MAX_PAIRS:
-        fact = f"more than {MAX_PAIRS:,} pairs of photos are nearly the same; only the first were looked at"
-        yield Finding("near-duplicate", fact, "Photos that are all alike need a smaller --near.", level=WARNING)
 
 
 def _classes(group: Sequence[_Place]) -> int:
