@@ -24,7 +24,7 @@ endif
 up: $(MODEL)
 	$(PY) -m local_stack up --model $(MODEL)
 
-test: lint
+test: lint $(VENV)/.sagemaker
 	$(PY) -m pytest
 
 lint: $(VENV)/.dev
@@ -57,6 +57,15 @@ $(VENV)/.run: pyproject.toml | $(VENV)/.torch
 $(VENV)/.dev: pyproject.toml | $(VENV)/.torch
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+# SageMaker's training toolkit, for its test: it wants another protobuf than others, so it has its own environment,
+# which finds torch and the rest in the first one.
+$(VENV)/.sagemaker: | $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)/sagemaker
+	$(VENV)/sagemaker/bin/python -m pip install --quiet --disable-pip-version-check 'sagemaker-training>=5.1,<6'
+	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		"$$($(VENV)/sagemaker/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/whippet.pth"
+	@touch $@
 
 $(VENV)/.torch:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make run PYTHON=python3.12" if sys.version_info < (3, 10) else 0)'

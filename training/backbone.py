@@ -39,8 +39,7 @@ class Backbone:
     @cached_property
     def features(self) -> int:
         """Width of the feature vectors."""
-        with torch.device("meta"):
-            head = network.build(self.name, Head(), 1).get_submodule(self.head_name)
+        head = network.skeleton(self.name, Head(), 1).get_submodule(self.head_name)
         width: int = head.in_features  # type: ignore[assignment]  # a linear layer's
         return width
 

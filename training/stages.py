@@ -8,8 +8,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 DOMINANT = 0.8
-"""A module with more than this share of all weights is no stage but what holds the stages (`features` of an
-EfficientNet, `encoder` of a ViT), and is looked into."""
+"""A module with more than this share of all weights is no stage but what holds the stages (`encoder` of a ViT,
+`blocks` of EfficientNet-Lite0), and is looked into."""
+
+CONTAINER = "features"
+"""So is one that torchvision gives this name, which in VGG and MobileNetV3 is not the largest part."""
 
 
 def stages(network: nn.Module, head_name: str) -> list[nn.Module]:
@@ -21,11 +24,12 @@ def stages(network: nn.Module, head_name: str) -> list[nn.Module]:
 
 
 def _stages(module: nn.Module, skipped: set[nn.Module], total: int) -> Iterator[nn.Module]:
-    for child in module.children():
+    for name, child in module.named_children():
         size = _size(child, skipped)
         if not size:
             continue
-        holds_stages = size > DOMINANT * total and any(_size(part, skipped) for part in child.children())
+        holds_stages = name == CONTAINER or size > DOMINANT * total
+        holds_stages = holds_stages and any(_size(part, skipped) for part in child.children())
         if holds_stages or any(part in skipped for part in child.modules()):
             yield from _stages(child, skipped, total)
         else:

@@ -33,7 +33,8 @@ CHANNELS = {"train": ("TRAIN", "TRAINING", "DATA"), "valid": ("VALID", "VALIDATI
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> None:
     """Train by flags and environment; expected errors are one message on standard error and exit code 1.
 
-    The toolkit puts what a job printed last into its failure reason, so the message is what people read there.
+    The message is what people read as the job's failure reason: there the toolkit puts what a job prints from the
+    first line on that names one of Python's own exceptions.
     """
     from model_serving.classifier import ClassifierError
     from training.errors import TrainingError
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     try:
         _train(_arguments(argv, environ), environ)
     except (TrainingError, ClassifierError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"{type(error).__name__}, an Exception: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
 
 

@@ -122,9 +122,17 @@ def build(backbone: str, head: Head, num_classes: int) -> nn.Module:
 
 
 def head_name(backbone: str) -> str:
-    """Where the head is in the network's names: `fc` of a ResNet, `classifier.1` of an EfficientNet; built nowhere."""
-    with torch.device("meta"):
-        return _last_linear(_backbone(backbone))[0]
+    """Where the head is in the network's names: `fc` of a ResNet, `classifier.1` of an EfficientNet."""
+    return _last_linear(skeleton(backbone, Head(), 1))[0]
+
+
+def skeleton(backbone: str, head: Head, num_classes: int) -> nn.Module:
+    """`build` for its names and shapes alone: without memory for weights, but for networks that compute their shapes."""
+    try:
+        with torch.device("meta"):
+            return build(backbone, head, num_classes)
+    except (NotImplementedError, RuntimeError):  # RegNet works its widths out with tensors
+        return build(backbone, head, num_classes)
 
 
 def detach_head(network: nn.Module, name: str) -> nn.Module:
@@ -225,8 +233,7 @@ def similarity(features: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor
 
 def check(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
     """WeightsError unless the weights are those of the network that `spec` describes; computes nothing."""
-    with torch.device("meta"):
-        network = build(spec.backbone, spec.head, len(spec.classes))
+    network = skeleton(spec.backbone, spec.head, len(spec.classes))
     _check_weights(network, _without_prototypes(state))
     if spec.calibration.known_by == "similarity":
         head = network.get_submodule(head_name(spec.backbone))

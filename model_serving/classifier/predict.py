@@ -72,7 +72,7 @@ class Classifier:
     def __init__(self, build: Callable[[], network.Scorer], spec: ModelSpec, device: str = "cpu") -> None:
         self.spec = spec
         self.device = torch.device(device)
-        self._chunk = CHUNK.get(self.device.type, CHUNK["cpu"])
+        self.chunk = CHUNK.get(self.device.type, CHUNK["cpu"])
         memory.keep_activations()
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="forward")
@@ -95,9 +95,9 @@ class Classifier:
         started = time.perf_counter()
         results: list[Labels | RequestError] = []
         forward = 0.0
-        for start in range(0, len(items), self._chunk):
+        for start in range(0, len(items), self.chunk):
             # Not ahead of the pass: it keeps every core busy, and decoders beside it would only hold it up.
-            pixels = self._decode(items[start : start + self._chunk])
+            pixels = self._decode(items[start : start + self.chunk])
             usable = [p for p in pixels if isinstance(p, torch.Tensor)]
             before = time.perf_counter()
             labels = iter(self._label(usable, top_k) if usable else ())
@@ -160,7 +160,7 @@ class Classifier:
         """The oldest tickets that fit into one pass, at least one."""
         batch = [self._waiting.popleft()]
         photos = len(batch[0].pixels)
-        while self._waiting and photos + len(self._waiting[0].pixels) <= self._chunk:
+        while self._waiting and photos + len(self._waiting[0].pixels) <= self.chunk:
             batch.append(self._waiting.popleft())
             photos += len(batch[-1].pixels)
         return batch

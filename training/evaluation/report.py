@@ -108,7 +108,6 @@ def _sections(
 ) -> Iterator[Section]:
     scored, show = score(predictions, spec.calibration.temperature), shower(spec)
     yield Section("summary", "Summary", headline(metrics, spec))
-    yield Section("model", "Model and data", model_table(spec, metrics))
     yield Section("confusion", "Confusion matrix", _confusion(metrics, scored, spec))
     yield Section("pairs", "Most confused classes", confused_photos(metrics, predictions, scored, spec, show))
     yield Section("classes", "Classes", class_table(metrics["per_class"]))
@@ -124,6 +123,7 @@ def _sections(
     if history:
         summary = f"Loss, validation accuracy and learning rate over {len(history)} epochs."
         yield Section("history", "Training history", plot(history_figure(history), summary, summary, 560))
+    yield Section("model", "Model and data", model_table(spec, metrics))
 
 
 def _confusion(metrics: Mapping[str, Any], scored: Scored, spec: ModelSpec) -> Html:

@@ -36,7 +36,8 @@ def model_table(spec: ModelSpec, metrics: Mapping[str, Any]) -> Html:
         "head": dataclasses.asdict(spec.head),
     }
     for name, values in (("hyperparameters", spec.hyperparameters), ("data", spec.data), ("libraries", spec.libraries)):
-        facts |= {f"{name}: {key}": value for key, value in values.items()}
+        # Photos of each class are in the slices; settings that were left empty say nothing.
+        facts |= {f"{name}: {k}": v for k, v in values.items() if v not in ("", []) and k != "train_counts"}
     return table("What was evaluated", ("Fact", "Value"), ((name, _shown(value)) for name, value in facts.items()))
 
 
