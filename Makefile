@@ -40,6 +40,7 @@ bench: $(VENV)/.dev $(MODEL)
 	$(PY) -m bench.overhead --model $(MODEL)
 	$(PY) -m bench.decode
 	$(PY) -m bench.server
+	$(PY) -m bench.training
 
 openapi: $(VENV)/.run
 	$(PY) -m lambda_api openapi > docs/openapi.json
@@ -51,18 +52,19 @@ $(MODEL): $(VENV)/.run $(MODEL_SOURCES)
 	$(PY) -m model_serving pack --output $@
 
 $(VENV)/.run: pyproject.toml | $(VENV)/.torch
-	$(INSTALL) --editable '.[local,samples]'
+	$(INSTALL) --editable '.[local,samples,train]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.torch
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
 
-# SageMaker's training toolkit, for its test: it wants another protobuf than others, so it has its own environment,
-# which finds torch and the rest in the first one.
+# What runs scripts in AWS's PyTorch training containers, for its test. It wants another protobuf than others, so it has
+# its own environment, which finds torch and the rest in the first one.
 $(VENV)/.sagemaker: | $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)/sagemaker
-	$(VENV)/sagemaker/bin/python -m pip install --quiet --disable-pip-version-check 'sagemaker-training>=5.1,<6'
+	$(VENV)/sagemaker/bin/python -m pip install --quiet --disable-pip-version-check \
+		'sagemaker-pytorch-training>=3,<4' 'sagemaker-training>=5.1,<6'
 	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 		"$$($(VENV)/sagemaker/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/whippet.pth"
 	@touch $@

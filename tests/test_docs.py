@@ -14,11 +14,14 @@ from typer.main import get_command
 import client.cli
 import local_stack.cli
 import model_serving.cli
+import training.cli
+import training.config
 from lambda_api import schema
 from lambda_api.settings import Settings
 from tests.conftest import ROOT
 
 CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+TRAINING = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("cli.md", "training.md", "data.md"))
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
 
@@ -29,16 +32,25 @@ def commands(app: typer.Typer) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("app", [client.cli.app, model_serving.cli.app, local_stack.cli.app])
-def test_every_option_is_documented(app: typer.Typer) -> None:
-    """docs/cli.md names each command and each of its visible options."""
+@pytest.mark.parametrize(
+    ("app", "text"),
+    [
+        (client.cli.app, CLI),
+        (model_serving.cli.app, CLI),
+        (local_stack.cli.app, CLI),
+        (training.cli.app, TRAINING),
+        (training.cli.data_app, TRAINING),
+    ],
+)
+def test_every_option_is_documented(app: typer.Typer, text: str) -> None:
+    """docs/cli.md, for training with the pages it leads to, names each command and each of its visible options."""
     for name, command in commands(app).items():
         if command.hidden:
             continue
-        assert re.search(rf"`[^`\n]*\b{name}\b", CLI), name
+        assert re.search(rf"`[^`\n]*\b{name}\b", text), name
         for option in command.params:
             if option.param_type_name == "option" and not getattr(option, "hidden", False) and option.name != "help":
-                assert any(f"`{flag}" in CLI for flag in option.opts), f"{name} {option.opts}"
+                assert any(f"`{flag}" in text for flag in option.opts), f"{name} {option.opts}"
 
 
 @pytest.mark.parametrize("code", schema.ERRORS)
@@ -49,12 +61,14 @@ def test_every_error_code_is_documented(code: str) -> None:
 
 
 def test_every_variable_is_documented() -> None:
-    """Variables that the code reads are in docs/cli.md."""
-    sources = [p for folder in ("client", "local_stack", "lambda_api") for p in (ROOT / folder).glob("*.py")]
+    """Variables that the code reads are in docs/cli.md, or in docs/data.md for those of training alone."""
+    sources = [
+        p for folder in ("client", "local_stack", "lambda_api", "training") for p in (ROOT / folder).rglob("*.py")
+    ]
     used = {name for p in sources for name in re.findall(r'"(WHIPPET_[A-Z_]+)"', p.read_text(encoding="utf-8"))}
     assert {"WHIPPET_URL", "WHIPPET_STACK_KEY"} <= used
     for name in used | {field.upper() for field in Settings.__dataclass_fields__ if "timeout" not in field}:
-        assert f"`{name}`" in CLI, name
+        assert f"`{name}`" in TRAINING, name
 
 
 def test_nothing_ignored_is_tracked() -> None:
@@ -76,6 +90,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_shown_commands_exist(document: Path) -> None:
     """`$ python -m package command` and `$ make target` lines name what there is."""
     apps = {"client": client.cli.app, "model_serving": model_serving.cli.app, "local_stack": local_stack.cli.app}
+    apps["training"] = training.cli.app
     for line in re.findall(r"^\$ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE):
         if found := re.search(r"python -m (\w+) (\w+)", line):
             package, command = found.groups()
@@ -83,3 +98,14 @@ def test_shown_commands_exist(document: Path) -> None:
         if found := re.match(r"make (\w+)", line):
             done = subprocess.run(["make", "--dry-run", found.group(1)], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
+
+
+def test_hyperparameters_are_documented_with_their_defaults() -> None:
+    """The table of docs/training.md is what the list in training/config.py makes of it."""
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for name, option in training.config.options().items():
+        default = option.default
+        if isinstance(default, bool) or default in ("", ()):
+            default = "no" if isinstance(default, bool) else "none"
+        row = f"| `--{name.replace('_', '-')}` | {default} | {option.metadata['help'].rstrip('.')} |"
+        assert row in text, row

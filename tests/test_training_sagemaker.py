@@ -1,4 +1,4 @@
-"""The same trainer as a SageMaker job: AWS's own training toolkit on an `/opt/ml` folder, and the entry point alone."""
+"""The same trainer as a SageMaker job: what runs AWS's PyTorch containers on `/opt/ml`, and the entry point alone."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class Job:
             (self.root / folder).mkdir(exist_ok=True)
         path = f"{TOOLKIT.parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(self.root), "PATH": path, "OMP_NUM_THREADS": "1"}
+        environment["SAGEMAKER_TRAINING_MODULE"] = "sagemaker_pytorch_container.training:main"
         environment.pop("PYTHONPATH")
         return subprocess.run(
             [str(TOOLKIT)], cwd=self.root, env=environment, capture_output=True, text=True, timeout=240
