@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from model_serving.classifier import (
     BadParameter,
     BadRequest,
+    Calibration,
     Classifier,
     ClassInfo,
     ModelSpec,
@@ -22,7 +24,7 @@ from model_serving.classifier import (
 )
 from model_serving.classifier.errors import RequestError
 from model_serving.classifier.predict import Labels
-from tests.photos import jpeg
+from tests.photos import encode, jpeg
 
 
 class Counting(nn.Module):
@@ -128,3 +130,21 @@ def test_top_k(model: Classifier) -> None:
     for nonsense in (0, -1, 1001):
         with pytest.raises(BadParameter):
             model.classify(PHOTOS[:1], nonsense)
+
+
+def test_a_photo_like_none_of_the_classes_is_unknown() -> None:
+    """The decision goes by likeness to the class means, not by the score, which is high for both photos here."""
+    calibration = Calibration(temperature=0.1, confident=0.6, known=0.9, known_by="similarity")
+    classes = (ClassInfo("bright", "bright"), ClassInfo("dark", "dark"))
+    spec = ModelSpec("tiny", "none", classes, preprocessing=Preprocessing(32, 32), calibration=calibration)
+    means = torch.nn.functional.normalize(torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]]), dim=1)
+    head = nn.Linear(3, 2)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]]))
+    model = Classifier(lambda: network.Scorer(Counting(), head, means), spec)
+    white, yellow = (encode(Image.new("RGB", (40, 40), colour)) for colour in ("white", "yellow"))
+    known, stranger = model.classify([white, yellow]).results
+    assert isinstance(known, Labels)
+    assert isinstance(stranger, Labels)
+    assert stranger.predictions[0][1] > 0.9
+    assert (known.decision, stranger.decision) == ("confident", "unknown")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from model_serving.classifier import Preprocessing
 from tests.labelled import drawing
@@ -138,8 +141,6 @@ def test_unreadable_photos_are_named_and_the_others_kept(photos: list[tuple[Path
 
 def test_a_part_lies_inside_the_photo() -> None:
     """Of any shape, also where no part of the wanted ratio fits."""
-    import random
-
     for width, height in ((100, 80), (30, 500), (500, 30), (8, 8)):
         for seed in range(50):
             left, top, right, bottom = augment.part(width, height, random.Random(seed))
@@ -161,3 +162,14 @@ def test_strong_views_are_seeded_too() -> None:
     assert views[0].shape == (32, 32, 3)
     assert views[0].dtype == torch.uint8
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_half_of_the_views_are_mirrored() -> None:
+    """A photo that is dark on the left is so on the right in about every second view."""
+    image = Image.new("RGB", (100, 100), "white")
+    image.paste("black", (0, 0, 50, 100))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    views = [augment.view(buffer.getvalue(), Preprocessing(32, 32), seed).float() for seed in range(60)]
+    mirrored = sum(bool(view[:, 0].mean() > view[:, -1].mean()) for view in views)
+    assert 15 < mirrored < 45

@@ -127,7 +127,7 @@ def head_name(backbone: str) -> str:
 
 
 def skeleton(backbone: str, head: Head, num_classes: int) -> nn.Module:
-    """`build` for its names and shapes alone: without memory for weights, but for networks that compute their shapes."""
+    """`build` for its names and shapes alone: no memory for weights, unless the network works its shapes out."""
     try:
         with torch.device("meta"):
             return build(backbone, head, num_classes)
