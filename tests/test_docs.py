@@ -16,6 +16,7 @@ import local_stack.cli
 import model_serving.cli
 import training.cli
 import training.config
+import training.data.cli
 from lambda_api import schema
 from lambda_api.settings import Settings
 from tests.conftest import ROOT
@@ -39,7 +40,7 @@ def commands(app: typer.Typer) -> dict[str, Any]:
         (model_serving.cli.app, CLI),
         (local_stack.cli.app, CLI),
         (training.cli.app, TRAINING),
-        (training.cli.data_app, TRAINING),
+        (training.data.cli.app, TRAINING),
     ],
 )
 def test_every_option_is_documented(app: typer.Typer, text: str) -> None:

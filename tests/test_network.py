@@ -173,3 +173,24 @@ def test_known_score_is_the_cosine_to_the_nearest_class_mean() -> None:
         with pytest.raises(WeightsError, match=r"\(2, 512\)"):
             network.check(spec, {**state, **wrong})
     network.check(spec, {**state, "prototypes": torch.zeros(2, 512)})
+
+
+@pytest.mark.parametrize("backbone", ["mnasnet0_5", "regnet_y_400mf", "shufflenet_v2_x0_5"])
+def test_weights_of_every_family_come_back(backbone: str) -> None:
+    """MNASNet wants a version beside its tensors, RegNet computes its widths: an archive holds plain tensors only."""
+    spec = ModelSpec("pets", backbone, (ClassInfo("a", "a"), ClassInfo("b", "b")))
+    torch.manual_seed(0)
+    net = network.build(backbone, Head(), 2).eval()
+    photos = torch.rand(1, 3, 224, 224)
+    scorer = network.scorer(spec, {name: value.clone() for name, value in net.state_dict().items()})
+    with torch.inference_mode():
+        assert torch.allclose(scorer(photos)[0], net(photos), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("backbone", ["googlenet", "inception_v3"])
+def test_inception_sees_what_its_weights_were_made_for(backbone: str) -> None:
+    """Torchvision turns ImageNet's means into halves inside these two, if it makes them with weights; so do we."""
+    net = network.skeleton(backbone, Head(), 2)
+    assert getattr(net, "transform_input") is True  # noqa: B009  # mypy takes attributes of modules for tensors
+    state = {name: torch.ones(1) for name in ("AuxLogits.fc.weight", "aux1.conv.weight", "fc.bias")}
+    assert list(network.backbone_weights(state)) == ["fc.bias"]

@@ -59,3 +59,8 @@ def test_summary_by_hand() -> None:
     found = summary(logits, torch.tensor([0, 1, 1]), 1.0)
     assert (found["n"], found["top1"], found["top5"]) == (3, pytest.approx(2 / 3), 1.0)
     assert found["nll"] == pytest.approx((0.126928 * 2 + 2.126928) / 3, abs=1e-5)
+
+
+def test_certain_mistakes_have_a_finite_loss() -> None:
+    """A probability below the smallest number is no reason for Infinity in model.json."""
+    assert summary(torch.tensor([[60.0, 0.0]]), torch.tensor([1]), 0.05)["nll"] == pytest.approx(1200)

@@ -37,6 +37,12 @@ from training.errors import ConfigError
         ("skip_unreadable", False, False),
         ("amp", "true", "true"),
         ("amp", True, "true"),
+        ("amp", "True", "true"),
+        ("weights", None, ""),
+        ("weights", "null", ""),
+        ("weights", "1e3", "1e3"),
+        ("weights", '"a b.pt"', "a b.pt"),
+        ("unfreeze", 2.0, "2"),
         ("unfreeze", "2", "2"),
         ("unfreeze", 2, "2"),
         ("unfreeze", "all", "all"),
@@ -62,6 +68,9 @@ def test_values_are_json_first(name: str, text: Any, value: Any) -> None:
         ({"hidden": "0,5"}, "hidden"),
         ({"hidden": "wide"}, "hidden: 'wide' is no list"),
         ({"skip_unreadable": "perhaps"}, "skip_unreadable"),
+        ({"patience": "Infinity"}, "patience"),
+        ({"epochs": "1e999"}, "epochs"),
+        ({"resize": "-5"}, "resize: -5 is not from 0"),
         ({"augment": "wild"}, "augment: 'wild' is none of light, strong, none"),
         ({"unfreeze": "half"}, "unfreeze"),
         ({"crop": "224", "resize": "200"}, "resize: 200 is smaller"),
@@ -96,3 +105,9 @@ def test_a_search_stays_within_what_is_allowed() -> None:
             dataclasses.replace(TrainingConfig(), **{name: value})
         assert isinstance(space, Choices) or not space.log or space.low > 0
     assert search_space()["learning_rate"] == Range(5e-4, 0.1, log=True)
+
+
+def test_options_that_do_nothing_are_known() -> None:
+    """Those of the unfrozen stage, in a run that has none."""
+    assert TrainingConfig(mixup=0.2, finetune_epochs=3, epochs=3).idle() == ["finetune_epochs", "mixup"]
+    assert TrainingConfig(mixup=0.2, unfreeze="1").idle() == []

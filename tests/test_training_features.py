@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import pickle
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from training.backbone import Extractor
 from training.cache import FeatureCache
 from training.distributed import World
 from training.errors import DataError
-from training.features import FeatureStore, identify, refuse
+from training.features import Advance, FeatureStore, Photo, identify, refuse
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -39,6 +41,14 @@ class Colours(Extractor):
         return torch.stack(list(pixels)).float().mean(dim=(1, 2))
 
 
+def computed(network: Colours, folder: Path, found: Sequence[Photo], advance: Advance = lambda _: None) -> FeatureStore:
+    """A store on `folder/cache` that has the features of these photos."""
+    store = FeatureStore(network, folder / "cache", ALONE)
+    store.look_up(found)
+    store.compute(found, advance=advance)
+    return store
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> list[tuple[Path, str]]:
     """Ten photos, two of them the same."""
@@ -56,6 +66,7 @@ def test_each_content_is_computed_once(photos: list[tuple[Path, str]], tmp_path:
     assert problems == {}
     first = Colours()
     store = FeatureStore(first, tmp_path / "cache", ALONE)
+    store.look_up(found)
     store.compute(found)
     assert first.seen == 9
     rows = store.of(found)
@@ -63,6 +74,7 @@ def test_each_content_is_computed_once(photos: list[tuple[Path, str]], tmp_path:
     assert torch.equal(rows[8], rows[9])
     second = Colours()
     again = FeatureStore(second, tmp_path / "cache", ALONE)
+    again.look_up(found)
     again.compute(found)
     assert second.seen == 0
     assert torch.equal(again.of(found), rows)
@@ -72,6 +84,7 @@ def test_without_a_folder_nothing_is_kept(photos: list[tuple[Path, str]], tmp_pa
     """The features are there all the same."""
     found, _ = identify(photos)
     store = FeatureStore(Colours(), None, ALONE)
+    store.look_up(found)
     store.compute(found)
     assert store.of(found).shape == (10, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n}.jpg" for n in range(10)]
@@ -90,23 +103,23 @@ def test_a_killed_run_keeps_what_it_had(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        FeatureStore(dying, tmp_path / "cache", ALONE).compute(found, advance=killed)
+        computed(dying, tmp_path, found, killed)
     heir = Colours()
-    FeatureStore(heir, tmp_path / "cache", ALONE).compute(found)
+    computed(heir, tmp_path, found)
     assert heir.seen == 9 - 4
 
 
 def test_damaged_files_of_the_cache_are_no_harm(photos: list[tuple[Path, str]], tmp_path: Path) -> None:
     """Torn or foreign ones count as absent and go away."""
     found, _ = identify(photos)
-    FeatureStore(Colours(), tmp_path / "cache", ALONE).compute(found)
+    computed(Colours(), tmp_path, found)
     (kept,) = (tmp_path / "cache" / "colours").glob("*.pt")
     kept.write_bytes(kept.read_bytes()[:100])
     (kept.parent / "other.pt").write_text("{}")
     third = Colours()
-    FeatureStore(third, tmp_path / "cache", ALONE).compute(found)
+    computed(third, tmp_path, found)
     assert third.seen == 9
-    assert len(FeatureCache(tmp_path / "cache", "colours").load()) == 9
+    assert len(FeatureCache(tmp_path / "cache", "colours").load({photo.sha256 for photo in found})) == 9
     assert not (kept.parent / "other.pt").exists()
 
 
@@ -115,11 +128,13 @@ def test_views_differ_and_come_back(photos: list[tuple[Path, str]], tmp_path: Pa
     found, _ = identify(photos)
     store = FeatureStore(Colours(), tmp_path / "cache", ALONE)
     for view in (0, 1, 2):
+        store.look_up(found, view)
         store.compute(found, view)
     plain, one, two = (store.of(found, view) for view in (0, 1, 2))
     assert not torch.equal(plain, one)
     assert not torch.equal(one, two)
     fresh = FeatureStore(Colours(), None, ALONE)
+    fresh.look_up(found, 2)
     fresh.compute(found, 2)
     assert torch.equal(fresh.of(found, 2), two)
 
@@ -132,11 +147,12 @@ def test_unreadable_photos_are_named_and_the_others_kept(photos: list[tuple[Path
     found, gone = identify(photos)
     assert list(gone) == ["6.jpg"]
     store = FeatureStore(Colours(), tmp_path / "cache", ALONE)
+    store.look_up(found)
     store.compute(found)
-    assert sorted(store.problems) == ["3.jpg", "5.jpg"]
+    assert sorted(store.problems) == sorted(photo.sha256 for photo in (found[3], found[5]))
     assert [store.has(photo) for photo in found[2:5]] == [True, False, True]
-    with pytest.raises(DataError, match=r"2 photos cannot be read:\n  3\.jpg: .*\n  5\.jpg: (.|\n)*--skip-unreadable"):
-        refuse(store.problems)
+    with pytest.raises(DataError, match=r"7 photos cannot be read:\n  0: no(.|\n)*and 2 more\nMend them\."):
+        refuse({str(number): "no" for number in range(7)}, "Mend them.")
 
 
 def test_a_part_lies_inside_the_photo() -> None:
@@ -173,3 +189,56 @@ def test_half_of_the_views_are_mirrored() -> None:
     views = [augment.view(buffer.getvalue(), Preprocessing(32, 32), seed).float() for seed in range(60)]
     mirrored = sum(bool(view[:, 0].mean() > view[:, -1].mean()) for view in views)
     assert 15 < mirrored < 45
+
+
+class Others(World):
+    """Stands for two processes on two machines: collects what this one sends, and lets another answer."""
+
+    sent: list[bytes]
+    others: list[Any]
+
+    def __init__(self, rank: int, others: Sequence[Any] = ()) -> None:
+        super().__init__(rank, 2, torch.device("cpu"))
+        object.__setattr__(self, "sent", [])
+        object.__setattr__(self, "others", list(others))
+
+    def gather(self, value: Any) -> list[Any]:
+        """This one's and the other's, by rank."""
+        self.sent.append(pickle.dumps(value))
+        other = self.others.pop(0)
+        return [value, other] if self.rank == 0 else [other, value]
+
+    def broadcast(self, value: Any) -> Any:
+        """As if the leader knew nothing."""
+        return value
+
+
+def test_what_processes_send_is_as_large_as_their_features(photos: list[tuple[Path, str]], tmp_path: Path) -> None:
+    """A row is a view of its batch, and would be sent with all of it. What another machine computed is kept here."""
+    found, _ = identify(photos)
+    theirs: Any = (["ff" * 32], torch.ones(1, 3), {})
+    world = Others(0, [theirs])
+    store = FeatureStore(Colours(), tmp_path / "cache", world)
+    store.look_up(found)
+    store.compute(found)
+    assert len(world.sent[0]) < 5 * (64 + 12 + 40) + 1000
+    assert torch.equal(store.of([Photo(tmp_path, "", "ff" * 32)]), torch.ones(1, 3))
+    assert FeatureCache(tmp_path / "cache", "colours").load({"ff" * 32})
+
+
+def test_a_cache_that_cannot_be_read_just_now_is_left_alone(
+    photos: list[tuple[Path, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is damaged is removed, not what a passing error hides; others may read what one wrote."""
+    found, _ = identify(photos)
+    computed(Colours(), tmp_path, found)
+    (kept,) = (tmp_path / "cache" / "colours").glob("*.pt")
+    assert kept.stat().st_mode & 0o777 == 0o644
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise PermissionError("closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fail)
+        assert FeatureCache(tmp_path / "cache", "colours").load({found[0].sha256}) == {}
+    assert FeatureCache(tmp_path / "cache", "colours").load({found[0].sha256})

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -256,7 +255,7 @@ def test_unreadable_photos_can_be_skipped(trainer: Trainer, tmp_path: Path) -> N
         (["--backbone", "resnet19"], "resnet19"),
         (["--weights", "nowhere.pt"], "nowhere.pt"),
         (["--backbone", "resnet34"], "do not fit"),
-        (["--unfreeze", "40", "--epochs", "1"], "resnet18 has 6 stages"),
+        (["--unfreeze", "40", "--epochs", "1"], "resnet18 has 5 stages"),
         (["--crop", "64", "--resize", "32"], "resize"),
     ],
 )
@@ -342,10 +341,6 @@ def test_a_killed_run_goes_on_and_ends_alike(trainer: Trainer, tuned: ModelSpec)
         for line in lines_of(process):
             if "stage=finetune epoch=2/4" in line:
                 break
-        file = trainer.folder / "killed" / "checkpoints" / "finetune.pt"
-        deadline = time.monotonic() + 30
-        while not file.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert not (trainer.folder / "killed" / "model.tar.gz").exists()
     done = trainer.fit(*FINE, output="killed")
@@ -354,6 +349,50 @@ def test_a_killed_run_goes_on_and_ends_alike(trainer: Trainer, tuned: ModelSpec)
     assert [epoch["epoch"] for epoch in resumed] == [1, 2, 3, 4]
     for a, b in zip(stage(tuned, "finetune"), resumed, strict=True):
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-3)
+
+
+def test_fine_tuning_is_safe_until_the_archive_is_written(trainer: Trainer, tuned: ModelSpec) -> None:
+    """kill -9 after the last epoch: the next run trains none and packs the same model."""
+    command = [sys.executable, *trainer.command(*FINE, output="late")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    streams: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **streams) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "features of the tuned backbone" in line:
+                process.send_signal(signal.SIGKILL)
+                break
+    assert not (trainer.folder / "late" / "model.tar.gz").exists()
+    done = trainer.fit(*FINE, output="late")
+    assert "stage=finetune" not in done.out
+    assert trainer.spec("late").metrics["test"] == pytest.approx(tuned.metrics["test"], abs=1e-5)
+
+
+def test_fine_tuning_never_ends_worse_than_it_began(trainer: Trainer) -> None:
+    """Steps that are far too large: the head's own network is kept, and that is said."""
+    options = ["--epochs", "12", "--unfreeze", "1", "--finetune-epochs", "1", "--finetune-learning-rate", "0.3"]
+    done = trainer.fit(*options, output="worse")
+    assert done.code == 0, done.err
+    assert "network stays as it was" in done.out
+    spec = trainer.spec("worse")
+    assert spec.metrics["best_epoch"]["finetune"] == 0
+    assert spec.metrics["test"]["top1"] == trainer.spec().metrics["test"]["top1"]
+
+
+def test_broken_copies_are_all_named(trainer: Trainer, tmp_path: Path) -> None:
+    """Three empty files are three to be mended, though their content is one."""
+    data = shutil.copytree(trainer.data, tmp_path / "data")
+    for number in range(3):
+        (data / "train" / "001.Red_square" / f"empty{number}.jpg").write_bytes(b"")
+    done = trainer.fit(data=data, output="broken")
+    assert "3 photos cannot be read" in done.err
+    assert all(f"empty{number}.jpg" in done.err for number in range(3))
+
+
+def test_options_without_effect_are_told(trainer: Trainer) -> None:
+    """The slow stage's, where there is none."""
+    done = trainer.fit("--epochs", "1", "--mixup", "0.2", output="idle")
+    assert "note: mixup do nothing without --unfreeze" in done.out
 
 
 def test_every_option_of_the_slow_stage_runs(trainer: Trainer) -> None:
@@ -383,5 +422,5 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(trainer: Train
     (trainer.folder / "file").write_text("")
     done = trainer.fit(output="file")
     assert done.code == 1
-    assert "Choose another --output" in done.err
+    assert "Choose another folder" in done.err
     assert "features" not in done.err

@@ -10,8 +10,9 @@ from torch import nn
 
 from model_serving.classifier import Head, network
 from training.config import TrainingConfig
+from training.errors import TrainingError
 from training.head import Features, Trained, apply_head, train_head
-from training.optimise import Best, class_weights, loss_sum, validation
+from training.optimise import Best, class_weights, loss_sum, step_size, validation
 
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(backbone="none", epochs=8, batch_size=16)
@@ -115,3 +116,38 @@ def test_best_keeps_a_copy() -> None:
     best.offer(2, 0.6, layer)
     assert torch.equal(best.state["weight"], before)
     assert (best.epoch, best.stale(3, 2), best.stale(3, 3), best.stale(99, 0)) == (1, True, False, False)
+
+
+@pytest.mark.parametrize("steps", [*range(1, 31), 1000])
+def test_the_step_size_rises_then_falls(steps: int) -> None:
+    """For any number of steps: never 0 nor above the largest, which it reaches, but for a single step."""
+    sizes = [step_size(step, steps) for step in range(steps)]
+    assert all(0 < size <= 1 for size in sizes)
+    peak = sizes.index(max(sizes))
+    assert sizes[:peak] == sorted(sizes[:peak])
+    assert sizes[peak:] == sorted(sizes[peak:], reverse=True)
+    assert steps < 10 or (sizes[0] < 1 and max(sizes) == 1 and sizes[-1] < 0.3)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 10])
+def test_ten_steps_are_no_special_number(epochs: int) -> None:
+    """As many epochs as steps, where one batch holds all photos."""
+    config = dataclasses.replace(CONFIG, epochs=epochs, batch_size=64, patience=0)
+    assert len(train_head(blobs(30), blobs(30, seed=1), config, 3, CPU).history) == epochs
+
+
+def test_mixed_labels_keep_the_balance_of_classes() -> None:
+    """Half a rare and half a common label pull as much as the two photos by themselves, halved."""
+    logits = torch.zeros(1, 2, requires_grad=True)
+    weights = torch.tensor([0.5, 5.0])
+    (gradient,) = torch.autograd.grad(loss_sum(logits, torch.tensor([[0.5, 0.5]]), weights, 0.0), logits)
+    parts = [torch.autograd.grad(loss_sum(logits, torch.tensor([label]), weights, 0.0), logits)[0] for label in (0, 1)]
+    assert torch.allclose(gradient, torch.stack(parts).mean(dim=0))
+    assert gradient.abs().max() > 1
+
+
+def test_divergence_is_a_message() -> None:
+    """With the epoch and the option to make smaller, instead of an archive of NaN."""
+    config = dataclasses.replace(CONFIG, batch_size=1, learning_rate=100.0, hidden=(64, 64))
+    with pytest.raises(TrainingError, match=r"diverged in epoch \d+ of the head.*smaller learning_rate than 100"):
+        train_head(blobs(60), blobs(30, seed=1), config, 3, CPU)

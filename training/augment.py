@@ -59,6 +59,6 @@ def _recoloured(pixels: torch.Tensor, seed: int) -> torch.Tensor:
     from torchvision.transforms import v2
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # of the CPU alone
         changed: torch.Tensor = v2.TrivialAugmentWide()(pixels.permute(2, 0, 1))
     return changed.permute(1, 2, 0).contiguous()

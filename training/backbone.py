@@ -22,6 +22,9 @@ from .errors import ConfigError
 
 State = Mapping[str, torch.Tensor]
 
+VERSION = 1
+"""Counted up when preprocessing or networks change what features come of the same weights: they are cached."""
+
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
@@ -46,7 +49,8 @@ class Backbone:
     @cached_property
     def digest(self) -> str:
         """Sixteen hexadecimal digits over weights and preprocessing: equal ones give equal features."""
-        digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.preprocessing), sort_keys=True).encode())
+        made_by = [VERSION, self.name, dataclasses.asdict(self.preprocessing)]
+        digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode())
         for name in sorted(self.state):
             tensor = self.state[name].detach().cpu().contiguous()
             digest.update(name.encode())
@@ -75,12 +79,14 @@ def load(config: TrainingConfig) -> Backbone:
     """The backbone that `config` names, with pretrained weights or those of a file.
 
     WeightsMissing where there are none to be had; WeightsError for a file that holds none; SpecError for an
-    unknown backbone; ConfigError for a crop above the size.
+    unknown backbone; ConfigError for no file, or a crop above the size.
     """
     preprocessing = _preprocessing(config)
     name = network.head_name(config.backbone)
+    if config.weights and not Path(config.weights).is_file():
+        raise ConfigError(f"weights: {config.weights} does not exist. Give a file that torch.save wrote.")
     state = read_weights(Path(config.weights)) if config.weights else pretrained.weights(config.backbone)
-    own = {key: value for key, value in state.items() if not key.startswith(name + ".")}
+    own = {key: value for key, value in network.backbone_weights(state).items() if not key.startswith(name + ".")}
     return Backbone(config.backbone, own, preprocessing)
 
 

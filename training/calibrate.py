@@ -60,7 +60,7 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, temperature: float) -> d
         "n": len(labels),
         "top1": right.double().mean().item(),
         "top5": (best == labels[:, None]).any(dim=1).double().mean().item(),
-        "nll": functional.nll_loss(probabilities.log(), labels).item(),
+        "nll": functional.cross_entropy(logits.double() / temperature, labels).item(),
         "ece": ece(scores, right),
         "ece_uncalibrated": ece(raw.max(dim=1).values, right),
     }

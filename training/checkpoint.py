@@ -1,8 +1,9 @@
-"""What a killed run goes on from: one file, replaced whole after every epoch."""
+"""What a killed run goes on from: one file a run, replaced whole after every epoch."""
 
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from .errors import TrainingError
 
 
 class Checkpoint:
-    """State of one run. `key` says which: a run with other photos or hyperparameters does not go on from it."""
+    """State of one run. `key` says which: a run with other photos or hyperparameters has another file."""
 
     def __init__(self, folder: Path, key: str) -> None:
-        self._path = folder / "finetune.pt"
+        self._path = folder / f"finetune-{key[:12]}.pt"
         self._key = key
 
     def save(self, state: dict[str, Any]) -> None:
@@ -23,7 +24,10 @@ class Checkpoint:
         partial = self._path.with_suffix(".part")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({"key": self._key, **state}, partial)
+            with partial.open("wb") as stream:
+                torch.save({"key": self._key, **state}, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
             os.replace(partial, self._path)
         except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into RuntimeError
             raise TrainingError(
@@ -31,12 +35,23 @@ class Checkpoint:
             ) from None
 
     def load(self) -> dict[str, Any] | None:
-        """The last state of a run of this key; None where there is none, or only a damaged one."""
+        """The last state of a run of this key; None where there is none, or only a damaged one.
+
+        TrainingError where the file is there and may not be read.
+        """
         try:
             state = torch.load(self._path, map_location="cpu", weights_only=True)
-        except Exception:  # none yet, or torn: torch.load raises whatever zipfile, pickle or its own checks raise
+        except FileNotFoundError:
             return None
+        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError):  # torn
+            return None
+        except OSError as error:
+            raise TrainingError(f"the checkpoint {self._path} cannot be read ({error.strerror}).") from None
         return state if isinstance(state, dict) and state.get("key") == self._key else None
+
+    def others(self) -> list[str]:
+        """Names of checkpoints in the folder that belong to other runs."""
+        return sorted(path.name for path in self._path.parent.glob("finetune-*.pt") if path != self._path)
 
     def clear(self) -> None:
         """Remove it: the run is done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import signal
 import sys
@@ -38,8 +39,9 @@ def main() -> None:
 
 
 def fail(error: Exception) -> None:
-    """Print the message and exit 1."""
-    typer.echo(f"error: {error}", err=True)
+    """Print the message and exit 1; under torchrun each process says which one it is."""
+    rank = os.environ.get("RANK", "0")
+    typer.echo(f"error: {'' if rank == '0' else f'(process {rank}) '}{error}", err=True)
     sys.exit(1)
 
 

@@ -37,7 +37,6 @@ def _setting(default: Any, help: str, *, allowed: Range | Choices | None = None,
 
 
 _SHARE = Range(0, 1)
-_ANY = Range(0, float("inf"))
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,12 @@ class TrainingConfig:
 
     backbone: str = _setting("resnet152", "Torchvision's name of the network, or efficientnet_lite0.")
     weights: str = _setting("", "A state_dict of the backbone to start from instead of its pretrained weights.")
-    crop: int = _setting(0, "Pixels a side that the network sees; 0 takes what the weights were made for.")
-    resize: int = _setting(0, "Pixels of the shorter side before the crop; 0 keeps the weights' ratio to the crop.")
+    crop: int = _setting(
+        0, "Pixels a side that the network sees; 0 takes what the weights were made for.", allowed=Range(0, 4096)
+    )
+    resize: int = _setting(
+        0, "Pixels of the shorter side before the crop; 0 keeps the weights' ratio to the crop.", allowed=Range(0, 4096)
+    )
     hidden: tuple[int, ...] = _setting(
         (), "Widths of the head's hidden layers, as 512 or 512,256; none is one linear layer.",
         search=Choices(((), (256,), (512,), (512, 256))),
@@ -74,7 +77,9 @@ class TrainingConfig:
         1.0, "Weight of rare classes: 0 counts photos, 1 counts classes alike.", allowed=_SHARE, search=_SHARE
     )
     label_smoothing: float = _setting(0.0, "Share of each label that is spread over all classes.", allowed=_SHARE)
-    patience: int = _setting(10, "Epochs without a better one before training stops; 0 never stops.", allowed=_ANY)
+    patience: int = _setting(
+        10, "Epochs without a better one before training stops; 0 never stops.", allowed=Range(0, 10_000)
+    )
     views: int = _setting(1, "Views of each photo whose features are kept: 1 plain and the rest augmented.",
                           allowed=Range(1, 100))  # fmt: skip
     unfreeze: str = _setting("0", "Last stages of the backbone to train after the head: 0, a number, or all.")
@@ -94,7 +99,7 @@ class TrainingConfig:
     workers: int = _setting(-1, "Processes that read photos then; -1 takes the cores that a GPU leaves idle.",
                             allowed=Range(-1, 1024))  # fmt: skip
     skip_unreadable: bool = _setting(False, "Train without photos that cannot be read instead of stopping.")
-    seed: int = _setting(0, "Seed of every random choice.", allowed=Range(0, 2**32 - 1))
+    seed: int = _setting(0, "Seed of every random choice but that of cached views.", allowed=Range(0, 2**32 - 1))
 
     def __post_init__(self) -> None:
         """ConfigError names the first value that is out of its range."""
@@ -116,6 +121,12 @@ class TrainingConfig:
     def finetunes(self) -> bool:
         """Whether any part of the backbone is trained."""
         return self.unfrozen_stages != 0
+
+    def idle(self) -> list[str]:
+        """Names of options that were set for the unfrozen stage of a run that has none."""
+        ours = ("layer_decay", "augment", "mixup", "ema", "amp", "workers")
+        chosen = [name for name in options() if name in ours or name.startswith("finetune_")]
+        return [n for n in chosen if not self.finetunes and getattr(self, n) != options()[n].default]
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, Any]) -> TrainingConfig:
@@ -150,8 +161,10 @@ def parse(name: str, value: Any) -> Any:
     """
     kind = type(options()[name].default)
     try:
-        return _as(kind, _loads(value))
-    except (TypeError, ValueError):
+        value = _as(kind, _unquoted(value) if kind is str else _loads(value))
+        allowed = options()[name].metadata["allowed"]
+        return value.lower() if isinstance(allowed, Choices) and kind is str else value
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"{name}: {value!r} is no {_KINDS[kind]}") from None
 
 
@@ -171,11 +184,19 @@ def _loads(value: Any) -> Any:
     return value
 
 
+def _unquoted(value: Any) -> Any:
+    """Texts lose their JSON quotes; what only looks like a number stays as it was typed."""
+    found = _loads(value)
+    return found if found is None or not isinstance(value, str) or isinstance(found, str) else value.strip('"')
+
+
 def _as(kind: type, value: Any) -> Any:
     if kind is tuple:
         return _widths(value)
     if kind is str:
-        return json.dumps(value) if isinstance(value, bool) else str(value)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return "" if value is None else json.dumps(value) if isinstance(value, bool) else str(value)
     if kind is bool:
         return _truth(value)
     if isinstance(value, bool) or (kind is int and float(value) != int(float(value))):

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
+from .errors import ConfigError, TrainingError
+
 T = TypeVar("T")
 
 _TIMEOUT = timedelta(hours=2)
@@ -25,6 +27,11 @@ class World:
     rank: int
     size: int
     device: torch.device
+
+    @property
+    def neighbours(self) -> int:
+        """Processes on this process's machine; their ranks follow one another."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if self.size > 1 else 1
 
     @property
     def leads(self) -> bool:
@@ -58,7 +65,13 @@ def world() -> Iterator[World]:
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = torch.device("cpu")
     if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        if local >= torch.cuda.device_count():
+            raise ConfigError(
+                f"this machine has {torch.cuda.device_count()} GPUs and was given more processes. "
+                "Start as many by --nproc-per-node."
+            )
+        device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if size == 1:
         yield World(0, 1, device)
@@ -66,5 +79,10 @@ def world() -> Iterator[World]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield World(rank, size, device)
-    finally:
-        distributed.destroy_process_group()
+    except RuntimeError as error:
+        # gloo has no error class of its own; nccl's is DistBackendError, a RuntimeError.
+        if isinstance(error, distributed.DistBackendError) or "gloo" in str(error):
+            raise TrainingError("another process of this run has ended; its message says why.") from None
+        raise
+    # Not after an error: the others may wait in an operation that this one has left, and so would the goodbye.
+    distributed.destroy_process_group()

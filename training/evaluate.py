@@ -12,14 +12,13 @@ import torch
 from PIL import Image
 
 from model_serving.classifier import Classifier, Outputs, RequestError
-from model_serving.classifier.preprocess import to_tensor
+from model_serving.classifier.preprocess import FORMATS, orientation, to_tensor
 
 from .data.layout import Example
 from .evaluation.predictions import Predictions
 from .features import refuse
 
 BATCH = 64
-_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def predict(
         photos += [_Photo(torch.empty(0), photo.size, photo.orientation) for _, photo in usable]
         advance(len(batch))
     if not skip_unreadable:
-        refuse(problems)
+        refuse(problems, "Remove or replace them, or add --skip-unreadable.")
     classes = len(classifier.spec.classes)
     return Predictions(
         names=tuple(example.name for example in kept),
@@ -91,7 +90,6 @@ def _read(
 
 def _header(data: bytes) -> tuple[tuple[int, int], int]:
     """Width and height as displayed, and the EXIF orientation, of a photo that was decoded."""
-    with Image.open(io.BytesIO(data)) as image:
-        (width, height), found = image.size, image.getexif().get(_ORIENTATION, 1)
-    orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
-    return ((height, width) if orientation >= 5 else (width, height)), orientation
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        (width, height), turn = image.size, orientation(image)
+    return ((height, width) if turn >= 5 else (width, height)), turn

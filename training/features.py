@@ -62,66 +62,81 @@ def _digest(path: Path) -> str | OSError:
 
 
 class FeatureStore:
-    """Features of photos by content, out of the cache or freshly computed, and the photos that have none."""
+    """Features of photos by content, out of the cache or freshly computed, and the contents that have none.
+
+    All processes compute and know what is there; the leader alone keeps the rows.
+    """
 
     def __init__(self, extractor: Extractor, folder: Path | None, world: World) -> None:
         self._extractor = extractor
         self._folder = folder
         self._world = world
-        self._known: dict[int, dict[str, torch.Tensor]] = {}
+        self._rows: dict[int, dict[str, torch.Tensor]] = {}
+        self._known: dict[int, set[str]] = {}
         self.problems: dict[str, str] = {}
-        """Why photos have no features, by name."""
+        """Why contents have no features, by SHA-256."""
 
-    def missing(self, photos: Sequence[Photo], view: int = 0) -> list[Photo]:
-        """Those whose features have to be computed; one of each content."""
-        known = self._view(view)
-        return list({photo.sha256: photo for photo in photos if photo.sha256 not in known}.values())
+    def look_up(self, photos: Sequence[Photo], view: int = 0) -> int:
+        """Take from the cache what it has of these photos' features; returns how many are left for this process."""
+        wanted = {photo.sha256 for photo in photos}
+        cache = self._cache(view)
+        # One process reads: the folder may be written to meanwhile, and all must know the same.
+        rows = cache.load(wanted) if cache and self._world.leads else {}
+        self._rows.setdefault(view, {}).update(rows)
+        self._known.setdefault(view, set()).update(self._world.broadcast(sorted(rows)))
+        return len(self._world.share(self._missing(photos, view)))
 
     def compute(self, photos: Sequence[Photo], view: int = 0, advance: Advance = lambda _: None) -> None:
-        """Make the features of those that are missing known in every process.
+        """Compute the features that were not found by `look_up`, each process a part.
 
-        View 0 is what serving sees, others are augmented. Photos that cannot be decoded go to `problems`.
+        View 0 is what serving sees, others are augmented. Contents that cannot be decoded go to `problems`.
         """
-        fresh: dict[str, torch.Tensor] = {}
-        for part in self._batches(self._world.share(self.missing(photos, view)), view, advance):
-            fresh |= part
-        for other in self._world.gather((fresh, self.problems)):
-            self._view(view).update(other[0])
-            self.problems |= other[1]
+        hashes: list[str] = []
+        rows: list[torch.Tensor] = []
+        for part in self._parts(self._world.share(self._missing(photos, view)), view, advance):
+            hashes += part
+            rows += part.values()
+        # Stacked: a row alone would be sent with the whole batch that it is a view of.
+        own = (hashes, torch.stack(rows) if rows else torch.empty(0), self.problems)
+        for rank, (found, stacked, problems) in enumerate(self._world.gather(own)):
+            self._known[view].update(found)
+            self.problems |= problems
+            if self._world.leads:
+                theirs = dict(zip(found, stacked, strict=True))
+                self._rows[view].update(theirs)
+                if rank >= self._world.neighbours:  # computed on another machine, perhaps with another disk
+                    _keep(theirs, self._cache(view))
 
     def of(self, photos: Sequence[Photo], view: int = 0) -> torch.Tensor:
-        """(N, F) float32; KeyError for a photo that has none."""
-        known = self._view(view)
-        return torch.stack([known[photo.sha256] for photo in photos])
+        """(N, F) float32, in the leading process; KeyError for a photo that has none."""
+        rows = self._rows[view]
+        return torch.stack([rows[photo.sha256] for photo in photos])
 
-    def has(self, photo: Photo) -> bool:
-        """Whether the photo has been readable."""
-        return photo.sha256 in self._view(0)
+    def has(self, photo: Photo, view: int = 0) -> bool:
+        """Whether the photo has features."""
+        return photo.sha256 in self._known[view]
+
+    def _missing(self, photos: Sequence[Photo], view: int) -> list[Photo]:
+        """One photo of each content that has no features yet."""
+        known = self._known[view]
+        return list({photo.sha256: photo for photo in photos if photo.sha256 not in known}.values())
 
     def _cache(self, view: int) -> FeatureCache | None:
         key = f"{self._extractor.digest}-{view}.{augment.VERSION}" if view else self._extractor.digest
         return FeatureCache(self._folder, key) if self._folder else None
 
-    def _view(self, view: int) -> dict[str, torch.Tensor]:
-        if view not in self._known:
-            cache = self._cache(view)
-            # One process reads: the folder may be written to meanwhile, and all must know the same.
-            self._known[view] = self._world.broadcast(cache.load() if cache and self._world.leads else {})
-        return self._known[view]
-
-    def _batches(self, photos: Sequence[Photo], view: int, advance: Advance) -> Iterator[dict[str, torch.Tensor]]:
-        """Features by hash, in parts that are kept on disk as soon as they are given out."""
+    def _parts(self, photos: Sequence[Photo], view: int, advance: Advance) -> Iterator[dict[str, torch.Tensor]]:
+        """Features by hash, in parts that are kept on disk before they are given out."""
         cache, part, since = self._cache(view), dict[str, torch.Tensor](), time.monotonic()
         for hashes, pixels in self._decoded(photos, view):
-            if pixels:
-                usable = [sha256 for sha256, p in zip(hashes, pixels, strict=True) if p is not None]
-                rows = self._extractor([p for p in pixels if p is not None]) if usable else ()
-                part |= dict(zip(usable, rows, strict=True))
+            usable = [sha256 for sha256, p in zip(hashes, pixels, strict=True) if p is not None]
+            rows = self._extractor([p for p in pixels if p is not None]) if usable else ()
+            part |= dict(zip(usable, rows, strict=True))
             advance(len(hashes))
             if time.monotonic() - since > KEEP_SECONDS:
-                yield _kept(part, cache)
+                yield _keep(part, cache)
                 part, since = {}, time.monotonic()
-        yield _kept(part, cache)
+        yield _keep(part, cache)
 
     def _decoded(self, photos: Sequence[Photo], view: int) -> Iterator[tuple[list[str], list[torch.Tensor | None]]]:
         """Hashes and pixels by batches; while a GPU computes one the next is decoded.
@@ -147,13 +162,13 @@ class FeatureStore:
                 return augment.view(data, self._extractor.preprocessing, f"{photo.sha256}-{view}")
             return to_tensor(data, self._extractor.preprocessing)
         except RequestError as error:
-            self.problems[photo.name] = error.detail
+            self.problems[photo.sha256] = error.detail
         except OSError as error:
-            self.problems[photo.name] = f"The file cannot be read ({error.strerror})."
+            self.problems[photo.sha256] = f"The file cannot be read ({error.strerror})."
         return None
 
 
-def _kept(part: dict[str, torch.Tensor], cache: FeatureCache | None) -> dict[str, torch.Tensor]:
+def _keep(part: dict[str, torch.Tensor], cache: FeatureCache | None) -> dict[str, torch.Tensor]:
     if cache is not None:
         try:
             cache.add(part)
@@ -164,12 +179,9 @@ def _kept(part: dict[str, torch.Tensor], cache: FeatureCache | None) -> dict[str
     return part
 
 
-def refuse(problems: dict[str, str]) -> None:
-    """DataError that names photos which cannot be read, if there are any."""
+def refuse(problems: dict[str, str], advice: str) -> None:
+    """DataError that names photos which cannot be read, if there are any, with what to do."""
     if problems:
         named = "\n".join(f"  {name}: {why}" for name, why in sorted(problems.items())[:_NAMED])
         more = f"\n  and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        raise DataError(
-            f"{len(problems)} photos cannot be read:\n{named}{more}\n"
-            "Remove or replace them, or add --skip-unreadable. What was computed of the others is kept."
-        )
+        raise DataError(f"{len(problems)} photos cannot be read:\n{named}{more}\n{advice}")

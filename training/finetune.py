@@ -6,6 +6,7 @@ It starts from the head of the fast stage, since a random head would first tear 
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -25,10 +26,10 @@ from .config import TrainingConfig
 from .distributed import World
 from .errors import ConfigError
 from .head import Trained
-from .optimise import Best, class_weights, loss_sum, optimiser, validation
+from .optimise import Best, class_weights, loss_sum, optimiser, require_finite, validation
 from .photos import Batches, Photos, loader
 from .progress import Epoch
-from .stages import train_mode, unfreeze
+from .stages import Unfrozen, train_mode, unfreeze
 
 EVALUATION_BATCH = 64
 
@@ -51,35 +52,42 @@ class FineTuning:
         self._config, self._world, self._checkpoint = config, world, checkpoint
         self._preprocessing = train.preprocessing
         self._network = network.to(world.device).to(memory_format=torch.channels_last)
-        groups = self._unfrozen(head_name)
+        unfrozen = self._unfrozen(head_name)
+        self._trained = unfrozen.modules
+        groups = self._groups(unfrozen.groups)
         self._model: nn.Module = self._network
         if world.size > 1:
-            self._model = DistributedDataParallel(self._network, broadcast_buffers=False)
+            self._model = _parallel(self._network)
         labels = torch.tensor(train.labels)
         self._weights = class_weights(labels, _outputs(network, head_name), config.balance).to(world.device)
         self._batches = Batches(len(train), config.finetune_batch_size, world, config.seed, shuffle=True)
-        self._train = loader(train, self._batches, config.workers, world.device)
+        self._train = loader(train, self._batches, config.workers, world)
         self._valid_labels = torch.tensor(valid.labels)
         self._valid_batches = Batches(len(valid), EVALUATION_BATCH, world, config.seed, shuffle=False)
-        self._valid = loader(valid, self._valid_batches, config.workers, world.device)
+        self._valid = loader(valid, self._valid_batches, config.workers, world)
         self._sgd, self._schedule = optimiser(groups, config.weight_decay, config.finetune_epochs * len(self._batches))
         average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
         self._averaged = AveragedModel(self._network, multi_avg_fn=average) if config.ema else None
         self._best, self._history = Best(), list[Epoch]()
         self._bfloat16 = _wants_bfloat16(config.amp, world.device)
 
-    def _unfrozen(self, head_name: str) -> list[dict[str, Any]]:
-        """Groups of weights with their step sizes: each stage's smaller than that of the one above it."""
+    def _unfrozen(self, head_name: str) -> Unfrozen:
         try:
-            groups = unfreeze(self._network, head_name, self._config.unfrozen_stages)
+            return unfreeze(self._network, head_name, self._config.unfrozen_stages)
         except ValueError as error:
             raise ConfigError(f"unfreeze: {self._config.backbone} has {error} stages; take fewer, or all") from None
+
+    def _groups(self, groups: list[list[nn.Parameter]]) -> list[dict[str, Any]]:
+        """Weights with their step sizes: each stage's smaller than that of the one above it."""
         rate, decay = self._config.finetune_learning_rate, self._config.layer_decay
         return [{"params": group, "lr": rate * decay**depth} for depth, group in enumerate(groups)]
 
     def run(self, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Trained:
-        """Train from where a killed run of the same kind left off; every process returns the same."""
-        self._resume(on_epoch)
+        """Train from where a killed run of the same kind left off; every process returns the same.
+
+        Best epoch 0 is the network as it came: nothing that training did was better. TrainingError if it diverges.
+        """
+        self._resume()
         for number in range(len(self._history) + 1, self._config.finetune_epochs + 1):
             if self._best.stale(number - 1, self._config.patience):
                 break
@@ -92,10 +100,11 @@ class FineTuning:
         train_loss = self._steps(number)
         logits = self._logits()
         valid_loss, valid_top1 = validation(logits, self._valid_labels)
-        self._best.offer(number, valid_loss, self._evaluated)
         seconds = time.perf_counter() - started
         total = self._config.finetune_epochs
         epoch = Epoch("finetune", number, total, train_loss, valid_loss, valid_top1, rate, seconds)
+        require_finite(epoch, "finetune_learning_rate", self._config.finetune_learning_rate)
+        self._best.offer(number, valid_loss, self._evaluated)
         self._history.append(epoch)
         return epoch
 
@@ -103,7 +112,7 @@ class FineTuning:
         """One pass over the training photos; returns the mean loss."""
         torch.manual_seed(self._config.seed * 1_000_003 + number * 1009 + self._world.rank)
         self._batches.epoch = number
-        train_mode(self._network)
+        train_mode(self._network, self._trained)
         total, photos = 0.0, 0
         for pixels, labels in self._train:
             total += self._step(pixels, labels.to(self._world.device))
@@ -181,9 +190,10 @@ class FineTuning:
                 }
             )
 
-    def _resume(self, on_epoch: Callable[[Epoch], None]) -> None:
+    def _resume(self) -> None:
         state = self._world.broadcast(self._checkpoint.load() if self._world.leads else None)
         if state is None:
+            self._best.offer(0, validation(self._logits(), self._valid_labels)[0], self._network)
             return
         self._network.load_state_dict(state["network"])
         if self._averaged is not None:
@@ -193,8 +203,6 @@ class FineTuning:
         self._best.loss, self._best.epoch = state["best"]["loss"], state["best"]["epoch"]
         self._best.state = state["best"]["state"]
         self._history = [Epoch(**epoch) for epoch in state["history"]]
-        for epoch in self._history:
-            on_epoch(epoch)
 
 
 def _outputs(network: nn.Module, head_name: str) -> int:
@@ -203,8 +211,16 @@ def _outputs(network: nn.Module, head_name: str) -> int:
     return last.out_features
 
 
+def _parallel(network: nn.Module) -> nn.Module:
+    """The network over all processes. Its buffers are BatchNorm's statistics, which stay still: none is sent."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # newer, older torch
+    still: Any = {name: False}
+    return DistributedDataParallel(network, **still)
+
+
 def _wants_bfloat16(amp: str, device: torch.device) -> bool:
     """On CPUs without its instructions bfloat16 is many times slower, so `auto` never takes it there."""
     if amp == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return amp == "true"

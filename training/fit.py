@@ -72,12 +72,15 @@ class Fit:
         self._backbone = load(config)
         self._head = Head(config.hidden, config.dropout)
         self._fingerprint = ""
+        self._checkpoint: Checkpoint | None = None
 
-    def run(self, name: str) -> Model:
-        """Train, calibrate, and look at the test photos once.
+    def run(self, name: str) -> Model | None:
+        """Train, calibrate, and look at the test photos once. The model is given out in the leading process.
 
         DataError names photos that cannot be read; what was computed of the others is kept for the next run.
         """
+        if idle := self._config.idle():
+            self._progress.say(f"note: {', '.join(idle)} do nothing without --unfreeze")
         splits = self._identify()
         store = FeatureStore(Extractor(self._backbone, self._world.device), self._folders.features, self._world)
         splits = self._readable(splits, store)
@@ -88,9 +91,13 @@ class Fit:
             backbone, state = self._backbone.split(tuned.state)
             stages.append(("finetune", tuned))
             store = FeatureStore(Extractor(backbone, self._world.device), None, self._world)
-            for split in splits.values():
-                self._compute(store, split.photos, 0, "features of the tuned backbone")
-        return self._model(name, backbone, state, splits, store, stages)
+            self._compute(store, _everything(splits), 0, "features of the tuned backbone")
+        return self._model(name, backbone, state, splits, store, stages) if self._world.leads else None
+
+    def done(self) -> None:
+        """The model is safe: what a restart would go on from may go."""
+        if self._checkpoint is not None and self._world.leads:
+            self._checkpoint.clear()
 
     def _identify(self) -> dict[str, _Split]:
         """Hash every file; those that cannot be opened are refused or left out."""
@@ -99,7 +106,17 @@ class Fit:
         self._refuse(problems)
         found = {photo.name: photo for photo in photos}
         self._fingerprint = fingerprint({photo.name: photo.sha256 for photo in photos})
+        self._require_equal_data(len(photos))
         return {name: self._split(self._dataset.split(name), found) for name in SPLITS}
+
+    def _require_equal_data(self, photos: int) -> None:
+        """Processes that share out different lists would wait for each other for ever."""
+        seen = self._world.gather((self._fingerprint, photos))
+        if len(set(seen)) > 1:
+            counts = ", ".join(f"process {rank} has {n}" for rank, (_, n) in enumerate(seen))
+            raise DataError(
+                f"the processes see different photos: {counts}. Give every machine all of them (FullyReplicated)."
+            )
 
     def _split(self, examples: Sequence[Example], found: dict[str, Photo]) -> _Split:
         usable = [example for example in examples if example.name in found]
@@ -108,19 +125,19 @@ class Fit:
 
     def _refuse(self, problems: dict[str, str]) -> None:
         if not self._config.skip_unreadable:
-            refuse(problems)
+            kept = " What was computed of the others is kept." if self._folders.features else ""
+            refuse(problems, f"Remove or replace them, or add --skip-unreadable (skip_unreadable in a job).{kept}")
         for name, why in sorted(problems.items()):
             self._progress.say(f"left out {name}: {why}")
 
     def _readable(self, splits: dict[str, _Split], store: FeatureStore) -> dict[str, _Split]:
         """Compute plain features of all, and augmented ones of train; without the photos that cannot be decoded."""
-        everything = [photo for split in splits.values() for photo in split.photos]
-        self._compute(store, everything, 0, "features")
-        self._refuse(store.problems)
+        self._compute(store, _everything(splits), 0, "features")
         readable = {name: _without(split, store) for name, split in splits.items()}
         self._require_all_classes(readable)
         for view in range(1, self._config.views):
             self._compute(store, readable["train"].photos, view, f"features of view {view + 1}")
+            readable["train"] = _without(readable["train"], store, view)
         return readable
 
     def _require_all_classes(self, splits: dict[str, _Split]) -> None:
@@ -134,9 +151,12 @@ class Fit:
                 )
 
     def _compute(self, store: FeatureStore, photos: list[Photo], view: int, what: str) -> None:
-        share = self._world.share(store.missing(photos, view))
-        with self._progress.bar(what, len(share)) as advance:
+        """The features of all that can be decoded; the others are refused or left out."""
+        with self._progress.bar(what, store.look_up(photos, view)) as advance:
             store.compute(photos, view, advance)
+        # By photo and not by content: six empty files are six to be mended.
+        failed = [photo for photo in photos if not store.has(photo, view)]
+        self._refuse({photo.name: store.problems[photo.sha256] for photo in failed})
 
     def _train_head(self, splits: dict[str, _Split], store: FeatureStore) -> Trained:
         """The leader trains, since it takes a moment; all get the result."""
@@ -157,21 +177,24 @@ class Fit:
 
     def _fine_tune(self, splits: dict[str, _Split], head_state: dict[str, torch.Tensor]) -> Trained:
         whole = self._backbone.network(self._head, len(self._dataset.classes), head_state)
-        checkpoint = Checkpoint(self._folders.checkpoints, self._key())
+        self._checkpoint = Checkpoint(self._folders.checkpoints, self._key())
+        if others := self._checkpoint.others():
+            self._progress.say(f"note: checkpoints of other settings are left as they are: {', '.join(others)}")
         preprocessing, config = self._backbone.preprocessing, self._config
         train, valid = (
             Photos([p.path for p in split.photos], split.labels.tolist(), preprocessing, augmentation, config.seed)
             for split, augmentation in ((splits["train"], config.augment), (splits["valid"], "none"))
         )
-        stage = FineTuning(whole, self._backbone.head_name, train, valid, config, self._world, checkpoint)
+        stage = FineTuning(whole, self._backbone.head_name, train, valid, config, self._world, self._checkpoint)
         tuned = stage.run(self._progress.epoch)
-        if self._world.leads:
-            checkpoint.clear()
+        if not tuned.best_epoch:
+            self._progress.say("note: nothing that was trained after the head is better; the network stays as it was")
         return tuned
 
     def _key(self) -> str:
-        """What a checkpoint must have been made of to go on from it."""
-        parts = [self._config.as_dict(), self._fingerprint, self._backbone.digest, self._world.size]
+        """What a checkpoint must have been made of to go on from it: all that changes the result."""
+        settings = {k: v for k, v in self._config.as_dict().items() if k not in ("weights", "workers", "amp")}
+        parts = [settings, self._fingerprint, self._backbone.digest]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _model(
@@ -206,7 +229,8 @@ class Fit:
             preprocessing=backbone.preprocessing,
             calibration=calibration,
             metrics=metrics,
-            hyperparameters=self._config.as_dict(),
+            # A folder of this machine is nobody's business; the name of the file says enough.
+            hyperparameters={**self._config.as_dict(), "weights": Path(self._config.weights).name},
             data=self._data(splits),
         )
         state = backbone.whole_state(head_state)
@@ -224,7 +248,11 @@ class Fit:
         }
 
 
-def _without(split: _Split, store: FeatureStore) -> _Split:
+def _everything(splits: dict[str, _Split]) -> list[Photo]:
+    return [photo for split in splits.values() for photo in split.photos]
+
+
+def _without(split: _Split, store: FeatureStore, view: int = 0) -> _Split:
     """The split without photos that have no features."""
-    usable = [index for index, photo in enumerate(split.photos) if store.has(photo)]
+    usable = [index for index, photo in enumerate(split.photos) if store.has(photo, view)]
     return dataclasses.replace(split, photos=[split.photos[i] for i in usable], labels=split.labels[usable])

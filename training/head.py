@@ -12,7 +12,7 @@ from torch import nn
 from model_serving.classifier import Head, network
 
 from .config import TrainingConfig
-from .optimise import Best, class_weights, loss_sum, optimiser, validation
+from .optimise import Best, class_weights, loss_sum, optimiser, require_finite, validation
 from .progress import Epoch
 
 
@@ -46,15 +46,16 @@ def train_head(
     device: torch.device,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Trained:
-    """Train a head for `classes` outputs; its weights take features as they are.
+    """Train a head for `classes` outputs; its weights take features as they are. TrainingError if it diverges.
 
     Features are centred and divided by one number meanwhile, so that the same step size suits every backbone;
     the first layer takes that up afterwards. Not by one number a feature: that would amplify those that hardly vary.
     """
     torch.manual_seed(config.seed)
     centre = train.views.mean(dim=(0, 1))
-    scale = (train.views - centre).square().mean().sqrt().clamp_min(1e-12)
-    views, labels = ((train.views - centre) / scale).to(device), train.labels.to(device)
+    views = train.views - centre
+    scale = torch.stack([view.square().mean() for view in views]).mean().sqrt().clamp_min(1e-12)
+    views, labels = views.div_(scale).to(device), train.labels.to(device)
     held_out = ((valid.plain - centre) / scale).to(device)
 
     head = network.make_head(views.shape[2], Head(config.hidden, config.dropout), classes)
@@ -80,9 +81,10 @@ def train_head(
             total += loss.item()
         with torch.no_grad():
             valid_loss, valid_top1 = validation(head.eval()(held_out).cpu(), valid.labels)
-        best.offer(number, valid_loss, head)
         seconds = time.perf_counter() - started
         epoch = Epoch("head", number, config.epochs, total / len(labels), valid_loss, valid_top1, rate, seconds)
+        require_finite(epoch, "learning_rate", config.learning_rate)
+        best.offer(number, valid_loss, head)
         history.append(epoch)
         on_epoch(epoch)
         if best.stale(number, config.patience):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .errors import TrainingError
 from .evaluation.calibration import TEMPERATURE_SPREAD, fit_temperature
+from .progress import Epoch
 
 MOMENTUM = 0.9
 WARM_UP = 0.1
@@ -33,9 +36,9 @@ def loss_sum(
     """Weighted cross-entropy, summed over the batch. `targets` are indices (N,) or probabilities (N, classes)."""
     if targets.ndim == 1:
         targets = functional.one_hot(targets, len(weights)).to(logits.dtype)
-    factors = (targets * weights).sum(dim=1)
-    targets = targets * (1 - label_smoothing) + label_smoothing / len(weights)
-    return (factors * -(targets * logits.log_softmax(dim=1)).sum(dim=1)).sum()
+    weighted = targets * weights
+    spread = weighted.sum(dim=1, keepdim=True) / len(weights)
+    return -((weighted * (1 - label_smoothing) + spread * label_smoothing) * logits.log_softmax(dim=1)).sum()
 
 
 def optimiser(
@@ -48,11 +51,27 @@ def optimiser(
     """
     chosen = [dict(group) for group in groups]
     sgd = torch.optim.SGD(chosen, lr=0.0, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
-    peaks = [group["lr"] for group in chosen]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        sgd, max_lr=peaks, total_steps=max(steps, 2), pct_start=WARM_UP, cycle_momentum=False
-    )
-    return sgd, schedule
+    return sgd, torch.optim.lr_scheduler.LambdaLR(sgd, lambda step: step_size(step, steps))
+
+
+def step_size(step: int, steps: int) -> float:
+    """Share of the largest step size at a step from 0: rising linearly, then along a cosine to nearly 0.
+
+    Torch's own OneCycleLR divides by zero where there are ten steps, and does not warm up where there are fewer.
+    """
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def require_finite(epoch: Epoch, option: str, value: float) -> None:
+    """TrainingError where training has diverged: its weights are good for nothing, and those to come as well."""
+    if not (math.isfinite(epoch.train_loss) and math.isfinite(epoch.valid_loss)):
+        raise TrainingError(
+            f"training diverged in epoch {epoch.epoch} of the {epoch.stage}: the loss is no number any more. "
+            f"Take a smaller {option} than {value:g}."
+        )
 
 
 def validation(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:

@@ -10,13 +10,20 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from model_serving.classifier import Preprocessing
+from model_serving.classifier import Preprocessing, RequestError
 from model_serving.classifier.preprocess import to_tensor
 
 from . import augment
 from .distributed import World
+from .errors import DataError
 
 MAX_WORKERS = 16
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 Key = tuple[int, int]
 """Epoch and index of a photo: what its view is seeded by."""
@@ -34,11 +41,17 @@ class Photos(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, int]:
         epoch, index = key
-        data = self.paths[index].read_bytes()
+        try:
+            return self._pixels(self.paths[index].read_bytes(), epoch, index), self.labels[index]
+        except (OSError, RequestError) as error:
+            # It was readable when the run began. One argument: a worker's error is made anew in the main process.
+            raise DataError(f"{self.paths[index]} can no longer be read ({error}). Put it back and go on.") from None
+
+    def _pixels(self, data: bytes, epoch: int, index: int) -> torch.Tensor:
         if self.augmentation == "none":
-            return to_tensor(data, self.preprocessing), self.labels[index]
+            return to_tensor(data, self.preprocessing)
         seed, strong = f"{self.seed}-{epoch}-{index}", self.augmentation == "strong"
-        return augment.view(data, self.preprocessing, seed, strong=strong), self.labels[index]
+        return augment.view(data, self.preprocessing, seed, strong=strong)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -71,13 +84,9 @@ class Batches:
         return -(-self._photos // self._size)
 
 
-def loader(
-    photos: Photos, batches: Batches, workers: int, device: torch.device
-) -> DataLoader[tuple[torch.Tensor, int]]:
+def loader(photos: Photos, batches: Batches, workers: int, world: World) -> DataLoader[tuple[torch.Tensor, int]]:
     """Reads ahead in `workers` processes (-1: the cores that a GPU leaves idle; on a CPU none, the pass needs them)."""
-    gpu = device.type == "cuda"
+    gpu = world.device.type == "cuda"
     if workers < 0:
-        workers = min(MAX_WORKERS, os.cpu_count() or 1) if gpu else 0
-    return DataLoader(
-        photos, batch_sampler=batches, num_workers=workers, pin_memory=gpu, persistent_workers=workers > 0
-    )
+        workers = min(MAX_WORKERS, cores() // world.neighbours) if gpu else 0
+    return DataLoader(photos, batch_sampler=batches, num_workers=workers, pin_memory=gpu)

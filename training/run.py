@@ -42,14 +42,16 @@ def run(dataset: layout.Dataset, config: TrainingConfig, name: str, place: Place
     with world() as processes, tensorboard(_text(place.tensorboard) if processes.leads else None) as writer:
         progress = Progress(mute=not processes.leads, tensorboard=writer)
         if processes.leads:
-            _prepare(place.output)
+            for folder in (place.output, place.model_dir, place.checkpoints if config.finetunes else None):
+                _prepare(folder)
         for split, photos in ((s, len(dataset.split(s))) for s in layout.SPLITS):
             progress.say(f"{split}: {photos} photos{' (split off here)' if split in dataset.generated else ''}")
-        model = Fit(dataset, config, place.folders(), processes, progress).run(name)
-        if not processes.leads:
-            return
-        for line in _written(model, dataset, place):
-            progress.say(line)
+        fit = Fit(dataset, config, place.folders(), processes, progress)
+        model = fit.run(name)
+        if model is not None:
+            for line in _written(model, dataset, place):
+                progress.say(line)
+        fit.done()
 
 
 def _written(model: Model, dataset: layout.Dataset, place: Place) -> Iterator[str]:
@@ -75,18 +77,20 @@ def _written(model: Model, dataset: layout.Dataset, place: Place) -> Iterator[st
 
 def write_metrics(metrics: dict[str, object], folder: Path) -> None:
     """What the run measured, epoch by epoch, as `metrics.json`."""
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _prepare(output: Path) -> None:
+def _prepare(folder: Path | None) -> None:
     """Fail before the work, not after it, where the result could not be written."""
+    if folder is None:
+        return
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".writable"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise TrainingError(f"{output} cannot be written ({error.strerror}). Choose another --output.") from None
+        raise TrainingError(f"{folder} cannot be written ({error.strerror}). Choose another folder.") from None
 
 
 def _text(path: Path | None) -> str | None:

@@ -48,18 +48,31 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
 
 def _arguments(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     from training.config import options
+    from training.errors import ConfigError
 
     parser = argparse.ArgumentParser(description="Train an image classifier as a SageMaker job.", allow_abbrev=False)
     for split, names in CHANNELS.items():
         found = next((environ[f"SM_CHANNEL_{name}"] for name in names if f"SM_CHANNEL_{name}" in environ), None)
         parser.add_argument(f"--{split}", default=found, help=f"Folder of the {split} photos.")
-    parser.add_argument("--model-dir", default=environ.get("SM_MODEL_DIR", "/opt/ml/model"))
-    parser.add_argument("--output-data-dir", default=environ.get("SM_OUTPUT_DATA_DIR", "/opt/ml/output/data"))
-    parser.add_argument("--name", default=environ.get("TRAINING_JOB_NAME"), help="Name of the model.")
+    own = {
+        "model_dir": environ.get("SM_MODEL_DIR", "/opt/ml/model"),
+        "output_data_dir": environ.get("SM_OUTPUT_DATA_DIR", "/opt/ml/output/data"),
+        "name": environ.get("TRAINING_JOB_NAME"),
+        "tensorboard": None,
+    }
+    for name, default in own.items():
+        parser.add_argument(*_spellings(name), dest=name, default=default)
     for name, option in options().items():
-        spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
-        parser.add_argument(*spellings, dest=name, default=None, help=option.metadata["help"].replace("%", "%%"))
-    return parser.parse_args(argv)
+        parser.add_argument(*_spellings(name), dest=name, default=None, help=option.metadata["help"].replace("%", "%%"))
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise ConfigError(f"{unknown[0]} is no hyperparameter; there are {', '.join(options())}")
+    return arguments
+
+
+def _spellings(name: str) -> list[str]:
+    """SageMaker passes hyperparameters by the names they were given, people write dashes."""
+    return list(dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")))
 
 
 def _train(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
@@ -75,17 +88,22 @@ def _train(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
         cache=checkpoints / "features",
         checkpoints=checkpoints,
         model_dir=model_dir,
+        tensorboard=Path(arguments.tensorboard) if arguments.tensorboard else None,
     )
     run(_dataset(arguments), config, arguments.name or config.backbone, place)
 
 
 def _environment_hyperparameters(environ: Mapping[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
     """SM_HPS without what is no hyperparameter of the model but another flag of this script."""
-    own = {name.replace("_", "-") for name in vars(arguments)} | set(vars(arguments))
     from training.config import options
+    from training.errors import ConfigError
 
-    found: dict[str, Any] = json.loads(environ.get("SM_HPS", "{}"))
-    return {k: v for k, v in found.items() if k.replace("-", "_") in options() or k not in own}
+    try:
+        found: dict[str, Any] = dict(json.loads(environ.get("SM_HPS", "{}")))
+    except (TypeError, ValueError):
+        raise ConfigError("SM_HPS is no JSON object of hyperparameters") from None
+    own = vars(arguments).keys() - options().keys()
+    return {name: value for name, value in found.items() if name.replace("-", "_") not in own}
 
 
 def _dataset(arguments: argparse.Namespace) -> Dataset:

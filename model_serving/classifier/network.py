@@ -154,10 +154,12 @@ def _backbone(backbone: str) -> nn.Module:
 
 
 def _torchvision(backbone: str) -> nn.Module:
-    """Without weights; GoogLeNet and Inception also without the extra outputs that only training uses."""
+    """Without weights. GoogLeNet and Inception as torchvision makes them with weights, which were made for other
+    means, and without the extra outputs that only training from scratch uses.
+    """
     make: Callable[..., nn.Module] = partial(models.get_model, backbone, weights=None)
     if backbone in ("googlenet", "inception_v3"):
-        return make(aux_logits=False, init_weights=True)
+        return make(aux_logits=False, init_weights=True, transform_input=True)
     return make()
 
 
@@ -183,7 +185,10 @@ def make_head(features: int, head: Head, num_classes: int) -> nn.Module:
 def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Copy `state` into `network`; WeightsError names what is missing, unexpected or of another shape."""
     _check_weights(network, state)
-    network.load_state_dict(dict(state), strict=False)
+    complete = OrderedDict(state)
+    # A module's own version numbers, which MNASNet refuses to load without; a plain dict of tensors has none.
+    complete._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(complete, strict=False)
 
 
 def _check_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
@@ -250,6 +255,12 @@ def scorer(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> Scorer:
     load_weights(network, _without_prototypes(state))
     network = optimise(network, spec.preprocessing.crop)
     return Scorer(network, detach_head(network, head_name(spec.backbone)), state.get(PROTOTYPES))
+
+
+def backbone_weights(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state_dict without what no backbone here has: extra outputs of GoogLeNet and Inception, class means."""
+    foreign = ("aux1.", "aux2.", "AuxLogits.", PROTOTYPES)
+    return {key: value for key, value in state.items() if not key.startswith(foreign)}
 
 
 def _without_prototypes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -168,15 +168,15 @@ def _scaled(image: Image.Image, preprocessing: Preprocessing, window: Window | N
     if image.format not in ("JPEG", "MPO"):
         # TIFF turns itself while loading, PNG may keep its EXIF behind the pixels: size and tag count after it.
         image.load()
-    orientation = _orientation(image)
-    turned = orientation >= 5
+    turn = orientation(image)
+    turned = turn >= 5
     width, height = image.size
     full = (height, width) if turned else (width, height)
     crop = preprocessing.crop
     seen = window(*full) if window else _centre(full, preprocessing)
     # The whole photo at the scale at which the window is crop x crop pixels.
     size = (full[0] * crop / (seen[2] - seen[0]), full[1] * crop / (seen[3] - seen[1]))
-    box = _stored_box(seen, full, orientation)
+    box = _stored_box(seen, full, turn)
     wanted = (size[1], size[0]) if turned else size
     drafted = image.draft("RGB", (round(wanted[0] * DRAFT_FACTOR), round(wanted[1] * DRAFT_FACTOR)))
     if drafted is not None:
@@ -187,7 +187,7 @@ def _scaled(image: Image.Image, preprocessing: Preprocessing, window: Window | N
     image.load()
     small = _resampleable(image).resize((crop, crop), _RESAMPLING[preprocessing.interpolation], box)
     small = _to_srgb(_on_white(small), image.info.get("icc_profile"))
-    transpose = _TRANSPOSE.get(orientation)
+    transpose = _TRANSPOSE.get(turn)
     return small if transpose is None else small.transpose(transpose)
 
 
@@ -234,7 +234,7 @@ def _to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
 _SRGB = ImageCms.createProfile("sRGB")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 for a missing, invalid or unreadable one."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)

@@ -55,8 +55,7 @@ def weights(backbone: str) -> dict[str, torch.Tensor]:
             f"Without network take --backbone {network.LITE0}, whose weights are a pip package, "
             f"or --weights FILE with a state_dict of {backbone}."
         ) from None
-    own = network.build(backbone, Head(), IMAGENET_CLASSES).state_dict()
-    return {name: value for name, value in state.items() if name in own}  # Inception's auxiliary outputs go
+    return network.backbone_weights(state)
 
 
 def _torchvision_weights(backbone: str) -> Any:
@@ -64,7 +63,8 @@ def _torchvision_weights(backbone: str) -> Any:
 
     if backbone not in network.backbones():
         raise SpecError(f"backbone: {backbone!r} is unknown; take a torchvision name (resnet152, …) or {network.LITE0}")
-    return get_model_weights(backbone)["DEFAULT"]
+    # The default ones of vit_h_14 are for 518 pixels, which changes the network; its others are for 224.
+    return get_model_weights(backbone)["IMAGENET1K_SWAG_LINEAR_V1" if backbone == "vit_h_14" else "DEFAULT"]
 
 
 def _lite0_weights() -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model_serving.classifier import Preprocessing, RequestError
-from model_serving.classifier.preprocess import FORMATS, to_image
+from model_serving.classifier.preprocess import FORMATS, orientation, to_image
 
 from .files import SNIFF_BYTES, sniff
 
@@ -25,7 +25,6 @@ HASH_BITS = 255
 _SIDE = 32
 _FREQUENCIES = 16
 _BATCH = 1024
-_ORIENTATION = 0x0112
 _PREPROCESSING = Preprocessing()
 
 Bits = npt.NDArray[np.bool_]
@@ -56,22 +55,21 @@ def look(path: Path) -> Look:
     except OSError as error:
         return Look(error=f"The file cannot be read ({error.strerror}).")
     sha256 = hashlib.sha256(data).hexdigest()
-    media, size, orientation = _header(data)
+    media, size, turn = _header(data)
     try:
         pixels = to_image(data, _PREPROCESSING)
     except RequestError as error:
         return Look(sha256, media, error.detail, size)
-    return Look(sha256, media, "", size, orientation, perceptual_hash(pixels))
+    return Look(sha256, media, "", size, turn, perceptual_hash(pixels))
 
 
 def _header(data: bytes) -> tuple[str, tuple[int, int], int]:
     """Format, size and EXIF orientation, without decoding; zeros and 1 (upright) where they cannot be read."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            orientation = image.getexif().get(_ORIENTATION, 1)
             # A JPEG with a second picture behind the first is a JPEG to everybody.
             media = (image.format or "").replace("MPO", "JPEG")
-            return media, image.size, orientation if isinstance(orientation, int) else 1
+            return media, image.size, orientation(image)
     except Exception:  # Pillow's plugins raise what they like on damaged files
         return sniff(data[:SNIFF_BYTES]), (0, 0), 1
 
