@@ -63,6 +63,13 @@ def test_defaults_are_no_worse_than_a_linear_probe(report: Path) -> None:
     assert metrics["unknown"]["auroc"] > max(others.values())
 
 
+def test_the_documented_recipe_is_better(tmp_path: Path) -> None:
+    """The one of docs/training.md, by at least a point and a half."""
+    options = ["--backbone", "efficientnet_lite0", "--resize", "320", "--crop", "288", "--no-cache"]
+    run("fit", "--data", str(photo_folder("dogs")), "--output", str(tmp_path), *options)
+    assert json.loads((tmp_path / "metrics.json").read_text())["test"]["top1"] >= PROBE + 0.015
+
+
 def test_the_stack_answers_as_evaluate_says(trained: Path, report: Path) -> None:
     """Photos sent as they are: the served top label is right exactly as often."""
     root = photo_folder("dogs") / "test"

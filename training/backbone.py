@@ -100,26 +100,31 @@ def _preprocessing(config: TrainingConfig) -> Preprocessing:
 
 
 class Extractor:
-    """The backbone as it is served (folded, channels last), from pixels to features."""
+    """The backbone as it is served (folded, channels last), from pixels to features; built when it is first needed."""
 
     def __init__(self, backbone: Backbone, device: torch.device) -> None:
-        """WeightsError for weights of another network; ConfigError for a crop that it cannot take."""
+        self._backbone = backbone
         self.preprocessing = backbone.preprocessing
         self.digest = backbone.digest
         self.device = device
         self.chunk = CHUNK.get(device.type, CHUNK["cpu"])
         """Most photos that one pass takes well."""
+
+    @cached_property
+    def _body(self) -> nn.Module:
+        """WeightsError for weights of another network; ConfigError for a crop that it cannot take."""
+        backbone, crop = self._backbone, self.preprocessing.crop
         head = nn.Linear(backbone.features, 1)
-        whole, crop = backbone.network(Head(), 1, head.state_dict()), backbone.preprocessing.crop
+        whole = backbone.network(Head(), 1, head.state_dict())
         try:
             whole = network.optimise(whole, crop)
         except (RuntimeError, AssertionError) as error:  # as the network's first unfitting layer puts it
             raise ConfigError(f"crop: {backbone.name} cannot take {crop} pixels ({error})") from None
         network.detach_head(whole, backbone.head_name)
-        self._body = whole.to(device)
+        return whole.to(self.device)
 
     def __call__(self, pixels: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Photos as uint8 (crop, crop, 3) -> features (N, F), float32 on the CPU."""
+        """Photos as uint8 (crop, crop, 3) -> features (N, F), float32 on the CPU; errors as for `_body`, at first."""
         with torch.no_grad():
             batch = normalise(torch.stack(list(pixels)).to(self.device), self.preprocessing)
             features: torch.Tensor = self._body(batch).float().cpu()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,13 @@ from .backbone import Extractor
 from .cache import FeatureCache
 from .distributed import World
 from .errors import DataError
+from .photos import cores
 
 KEEP_SECONDS = 20.0
 """Features are written to the cache this often, so that a killed run loses no more."""
+
+BLOCK = 128
+"""Photos that are decoded before they are computed: 20 MB of pixels at 224 a side."""
 
 _NAMED = 5
 Advance = Callable[[int], None]
@@ -41,7 +45,7 @@ class Photo:
 def identify(files: Sequence[tuple[Path, str]]) -> tuple[list[Photo], dict[str, str]]:
     """Photos of (path, name) in order, and why others cannot be read, by name."""
     photos, problems = [], {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for (path, name), digest in zip(files, pool.map(_digest, (path for path, _ in files)), strict=True):
             if isinstance(digest, OSError):
                 problems[name] = f"The file cannot be read ({digest.strerror})."
@@ -139,21 +143,23 @@ class FeatureStore:
         yield _keep(part, cache)
 
     def _decoded(self, photos: Sequence[Photo], view: int) -> Iterator[tuple[list[str], list[torch.Tensor | None]]]:
-        """Hashes and pixels by batches; while a GPU computes one the next is decoded.
+        """Hashes and pixels by batches that one pass takes, decoded in blocks; for a GPU one block ahead.
 
-        On a CPU the pass keeps every core busy, and decoders beside it would only hold it up.
+        On a CPU decoding and passes take turns, since each wants all cores, and in long ones: after a pass OpenMP's
+        threads keep the cores busy for a while in case there is another.
         """
         size, ahead = self._extractor.chunk, 2 if self._extractor.device.type == "cuda" else 1
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pending = []
-            for start in range(0, len(photos), size):
-                batch = photos[start : start + size]
-                pending.append((batch, [pool.submit(self._pixels, photo, view) for photo in batch]))
-                if len(pending) >= ahead:
-                    batch, futures = pending.pop(0)
-                    yield [photo.sha256 for photo in batch], [future.result() for future in futures]
-            for batch, futures in pending:
-                yield [photo.sha256 for photo in batch], [future.result() for future in futures]
+        pending: deque[tuple[Sequence[Photo], list[Future[torch.Tensor | None]]]] = deque()
+        with ThreadPoolExecutor(cores()) as pool:
+            for start in range(0, len(photos) + BLOCK * (ahead - 1), BLOCK):
+                block = photos[start : start + BLOCK]
+                pending.append((block, [pool.submit(self._pixels, photo, view) for photo in block]))
+                if len(pending) == ahead:
+                    done, futures = pending.popleft()
+                    pixels = [future.result() for future in futures]
+                    for first in range(0, len(done), size):
+                        batch = slice(first, first + size)
+                        yield [photo.sha256 for photo in done[batch]], pixels[batch]
 
     def _pixels(self, photo: Photo, view: int) -> torch.Tensor | None:
         try:
