@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from model_serving.archive import unpacked
 from model_serving.classifier import ModelSpec
@@ -24,7 +25,12 @@ from model_serving.doctor import examine
 from tests.conftest import ROOT
 from tests.labelled import make_folders, random_weights
 from training import cli
-from training.progress import METRICS
+from training.config import TrainingConfig
+from training.data import layout
+from training.distributed import World
+from training.errors import DataError
+from training.fit import Fit, Folders
+from training.progress import METRICS, Progress
 
 pytestmark = pytest.mark.slow
 
@@ -289,6 +295,23 @@ def test_two_processes_make_the_same_head(trainer: Trainer) -> None:
     assert two.metrics["test"]["top1"] == pytest.approx(one.metrics["test"]["top1"], abs=0.09)
     losses = [[epoch["valid_loss"] for epoch in spec.metrics["history"]] for spec in (one, two)]
     assert losses[0] == pytest.approx(losses[1], abs=0.02)
+
+
+class Disagreeing(World):
+    """Two processes, of which the other one sees other photos."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """This one's, and what the other says."""
+        return [value, ("0123456789ab", 12)]
+
+
+def test_processes_that_see_different_photos_do_not_wait_for_each_other(trainer: Trainer) -> None:
+    """As with a channel that is shared out between machines: a message instead of a hang."""
+    config = TrainingConfig(backbone="resnet18", weights=str(trainer.weights), crop=64, resize=72)
+    folders = Folders(None, trainer.folder / "never")
+    world = Disagreeing(0, 2, torch.device("cpu"))
+    with pytest.raises(DataError, match="process 0 has 48, process 1 has 12"):
+        Fit(layout.load(trainer.data), config, folders, world, Progress(mute=True)).run("x")
 
 
 FINE = ["--epochs", "3", "--unfreeze", "2", "--finetune-epochs", "4", "--patience", "0", "--augment", "none"]
