@@ -251,10 +251,12 @@ def check(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
 def scorer(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> Scorer:
     """The network of an archive with its weights, ready for inference; WeightsError where they do not fit."""
     check(spec, state)
+    prototypes = state.get(PROTOTYPES)
     network = build(spec.backbone, spec.head, len(spec.classes))
     load_weights(network, _without_prototypes(state))
+    del state  # a second copy of all weights, not needed while the network is worked on
     network = optimise(network, spec.preprocessing.crop)
-    return Scorer(network, detach_head(network, head_name(spec.backbone)), state.get(PROTOTYPES))
+    return Scorer(network, detach_head(network, head_name(spec.backbone)), prototypes)
 
 
 def backbone_weights(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
