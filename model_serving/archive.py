@@ -36,7 +36,7 @@ MAX_UNPACKED_BYTES = 4 * 1024**3
 MAX_MEMBERS = 10_000
 
 STORED = 0
-"""gzip's level. Weights shrink by 7 % at best, which costs a second for every 45 MB, and again some at each start."""
+"""gzip's level. Weights hardly shrink (7 % by level 1), and whoever starts the model would wait for it again."""
 
 PACKAGE = Path(__file__).parent
 
