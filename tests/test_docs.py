@@ -104,7 +104,7 @@ def test_shown_commands_exist(document: Path) -> None:
 def test_hyperparameters_are_documented_with_their_defaults() -> None:
     """The table of docs/training.md is what the list in training/config.py makes of it."""
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    for name, option in training.config.options().items():
+    for name, option in training.config.TrainingConfig.options().items():
         default = option.default
         if isinstance(default, bool) or default in ("", ()):
             default = "no" if isinstance(default, bool) else "none"

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import config
+from .config import TrainingConfig
 from .data.cli import app as data_app
 
 app = typer.Typer(help="From labelled folders to a calibrated model archive.", no_args_is_help=True)
@@ -48,7 +48,7 @@ def fail(error: Exception) -> None:
 def _with_hyperparameters(command: Any) -> Any:
     """The command with a flag for every field of TrainingConfig, collected in its argument `hyperparameters`."""
     own = inspect.signature(command, eval_str=True)
-    flags = [_flag(name, field) for name, field in config.options().items()]
+    flags = [_flag(name, field) for name, field in TrainingConfig.options().items()]
     kept = [parameter for parameter in own.parameters.values() if parameter.name != "hyperparameters"]
 
     def run(**values: Any) -> Any:
@@ -96,7 +96,6 @@ def fit(
 
     python -m training fit --data ./dogImages --output ./run
     """
-    from .config import TrainingConfig
     from .data import layout
     from .run import Place, run
 

@@ -19,10 +19,12 @@ METRICS = {
     "train:loss": rf"\btrain_loss={_NUMBER}",
     "valid:loss": rf"\bvalid_loss={_NUMBER}",
     "valid:top1": rf"\bvalid_top1={_NUMBER}",
+    "best:loss": rf"\bbest_valid_loss={_NUMBER}",
+    "best:top1": rf"\bbest_valid_top1={_NUMBER}",
     "test:top1": rf"\btest_top1={_NUMBER}",
     "test:ece": rf"\btest_ece={_NUMBER}",
 }
-"""Regular expressions by metric name, for the lines below."""
+"""Regular expressions by metric name, for the lines below. A tuner takes a job's last value, hence `best`."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Progress:
         # Asked here and not of rich, which a training container need not have.
         self._watched = sys.stderr.isatty()
         self._tensorboard = tensorboard
+        self._best: Epoch | None = None
 
     def say(self, line: str) -> None:
         """One line, at once: a log is read while it grows."""
@@ -78,8 +81,12 @@ class Progress:
             print(line, flush=True)
 
     def epoch(self, epoch: Epoch) -> None:
-        """The line of an epoch, and its scalars for TensorBoard where that is wanted."""
-        self.say(epoch.line())
+        """The line of an epoch with the best so far, and its scalars for TensorBoard where that is wanted."""
+        if self._best is None or epoch.valid_loss < self._best.valid_loss:
+            self._best = epoch
+        self.say(
+            f"{epoch.line()} best_valid_loss={self._best.valid_loss:.4f} best_valid_top1={self._best.valid_top1:.4f}"
+        )
         if self._tensorboard is not None:
             for name in ("train_loss", "valid_loss", "valid_top1", "learning_rate"):
                 self._tensorboard.add_scalar(f"{epoch.stage}/{name}", getattr(epoch, name), epoch.epoch)

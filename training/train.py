@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
 
 
 def _arguments(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    from training.config import options
+    from training.config import TrainingConfig
     from training.errors import ConfigError
 
     parser = argparse.ArgumentParser(description="Train an image classifier as a SageMaker job.", allow_abbrev=False)
@@ -62,11 +62,11 @@ def _arguments(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argpar
     }
     for name, default in own.items():
         parser.add_argument(*_spellings(name), dest=name, default=default)
-    for name, option in options().items():
+    for name, option in TrainingConfig.options().items():
         parser.add_argument(*_spellings(name), dest=name, default=None, help=option.metadata["help"].replace("%", "%%"))
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        raise ConfigError(f"{unknown[0]} is no hyperparameter; there are {', '.join(options())}")
+        raise ConfigError(f"{unknown[0]} is no hyperparameter; there are {', '.join(TrainingConfig.options())}")
     return arguments
 
 
@@ -76,10 +76,12 @@ def _spellings(name: str) -> list[str]:
 
 
 def _train(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
-    from training.config import TrainingConfig, options
+    from training.config import TrainingConfig
     from training.run import Place, run
 
-    given = {name: getattr(arguments, name) for name in options() if getattr(arguments, name) is not None}
+    given = {
+        name: getattr(arguments, name) for name in TrainingConfig.options() if getattr(arguments, name) is not None
+    }
     config = TrainingConfig.from_texts(_environment_hyperparameters(environ, arguments) | given)
     model_dir = Path(arguments.model_dir)
     checkpoints = model_dir.parent / "checkpoints"
@@ -95,14 +97,14 @@ def _train(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
 
 def _environment_hyperparameters(environ: Mapping[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
     """SM_HPS without what is no hyperparameter of the model but another flag of this script."""
-    from training.config import options
+    from training.config import TrainingConfig
     from training.errors import ConfigError
 
     try:
         found: dict[str, Any] = dict(json.loads(environ.get("SM_HPS", "{}")))
     except (TypeError, ValueError):
         raise ConfigError("SM_HPS is no JSON object of hyperparameters") from None
-    own = vars(arguments).keys() - options().keys()
+    own = vars(arguments).keys() - TrainingConfig.options().keys()
     return {name: value for name, value in found.items() if name.replace("-", "_") not in own}
 
 
