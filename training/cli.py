@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
@@ -15,6 +14,8 @@ import typer
 
 from .config import TrainingConfig
 from .data.cli import app as data_app
+from .flags import with_settings
+from .monitor.settings import Monitoring
 
 app = typer.Typer(help="From labelled folders to a calibrated model archive.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -23,7 +24,9 @@ app.add_typer(data_app, name="data")
 def main() -> None:
     """Run the command line; expected errors are one message and exit 1."""
     from .errors import TrainingError
+    from .monitor.quiet import hush
 
+    hush()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
@@ -45,41 +48,11 @@ def fail(error: Exception) -> None:
     sys.exit(1)
 
 
-def _with_hyperparameters(command: Any) -> Any:
-    """The command with a flag for every field of TrainingConfig, collected in its argument `hyperparameters`."""
-    own = inspect.signature(command, eval_str=True)
-    flags = [_flag(name, field) for name, field in TrainingConfig.options().items()]
-    kept = [parameter for parameter in own.parameters.values() if parameter.name != "hyperparameters"]
-
-    def run(**values: Any) -> Any:
-        given = {flag.name: values.pop(flag.name) for flag in flags}
-        return command(**values, hyperparameters={k: v for k, v in given.items() if v is not None})
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = own.replace(parameters=[*kept, *flags])  # type: ignore[attr-defined]  # typer reads it
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *flags]}
-    return run
-
-
-def _flag(name: str, field: Any) -> inspect.Parameter:
-    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    shown = {"": "none", False: "no"}.get(default, default)
-    option = typer.Option(
-        f"--{name.replace('_', '-')}",
-        help=field.metadata["help"],
-        show_default=str(shown),
-        rich_help_panel="Hyperparameters",
-    )
-    kind: Any = bool if isinstance(field.default, bool) else str
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-    )
-
-
 @app.command()
-@_with_hyperparameters
+@with_settings(hyperparameters=TrainingConfig, monitoring=Monitoring)
 def fit(
     hyperparameters: dict[str, Any],
+    monitoring: dict[str, Any],
     data: Annotated[Path, typer.Option(help="Folder with train/ valid/ test/, or with one folder a class.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where model.tar.gz and the rest goes.")] = Path("run"),
     name: Annotated[str | None, typer.Option(help="Name of the model; by default of folder and backbone.")] = None,
@@ -91,6 +64,9 @@ def fit(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep features.")] = False,
     checkpoints: Annotated[Path | None, typer.Option(help="What a killed run goes on from; in --output.")] = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Write scalars for TensorBoard to this folder.")] = None,
+    hyperparameters_file: Annotated[
+        Path | None, typer.Option("--hyperparameters", help="JSON of hyperparameters, as best.json of a search.")
+    ] = None,
 ) -> None:
     """Train a classifier on labelled folders and pack it.
 
@@ -98,12 +74,14 @@ def fit(
     """
     from .data import layout
     from .run import Place, run
+    from .search.best import read
 
-    settings = TrainingConfig.from_texts(hyperparameters)
+    known = read(hyperparameters_file) if hyperparameters_file else {}
+    settings = TrainingConfig.from_texts(known | hyperparameters)
     dataset = layout.load(data, seed=split_seed, split_file=split_file)
     title = name or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data.resolve().name}-{settings.backbone}").strip("-")
     place = Place(output, cache, checkpoints, tensorboard, keep_features=not no_cache)
-    run(dataset, settings, title, place)
+    run(dataset, settings, title, place, Monitoring.from_texts(monitoring))
 
 
 @app.command()

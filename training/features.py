@@ -20,6 +20,8 @@ from .backbone import Extractor
 from .cache import FeatureCache
 from .distributed import World
 from .errors import DataError
+from .monitor.monitor import silent
+from .monitor.stage import Stage
 from .photos import cores
 
 KEEP_SECONDS = 20.0
@@ -90,14 +92,16 @@ class FeatureStore:
         self._known.setdefault(view, set()).update(self._world.broadcast(sorted(rows)))
         return len(self._world.share(self._missing(photos, view)))
 
-    def compute(self, photos: Sequence[Photo], view: int = 0, advance: Advance = lambda _: None) -> None:
+    def compute(
+        self, photos: Sequence[Photo], view: int = 0, advance: Advance = lambda _: None, watch: Stage | None = None
+    ) -> None:
         """Compute the features that were not found by `look_up`, each process a part.
 
         View 0 is what serving sees, others are augmented. Contents that cannot be decoded go to `problems`.
         """
         hashes: list[str] = []
         rows: list[torch.Tensor] = []
-        for part in self._parts(self._world.share(self._missing(photos, view)), view, advance):
+        for part in self._parts(self._world.share(self._missing(photos, view)), view, advance, watch or silent()):
             hashes += part
             rows += part.values()
         # Stacked: a row alone would be sent with the whole batch that it is a view of.
@@ -129,14 +133,18 @@ class FeatureStore:
         key = f"{self._extractor.digest}-{view}.{augment.VERSION}" if view else self._extractor.digest
         return FeatureCache(self._folder, key) if self._folder else None
 
-    def _parts(self, photos: Sequence[Photo], view: int, advance: Advance) -> Iterator[dict[str, torch.Tensor]]:
+    def _parts(
+        self, photos: Sequence[Photo], view: int, advance: Advance, watch: Stage
+    ) -> Iterator[dict[str, torch.Tensor]]:
         """Features by hash, in parts that are kept on disk before they are given out."""
         cache, part, since = self._cache(view), dict[str, torch.Tensor](), time.monotonic()
-        for hashes, pixels in self._decoded(photos, view):
+        for hashes, pixels in watch.steps(view, self._decoded(photos, view)):
             usable = [sha256 for sha256, p in zip(hashes, pixels, strict=True) if p is not None]
             rows = self._extractor([p for p in pixels if p is not None]) if usable else ()
             part |= dict(zip(usable, rows, strict=True))
+            watch.lap("forward")
             advance(len(hashes))
+            watch.end_step(len(hashes))
             if time.monotonic() - since > KEEP_SECONDS:
                 yield _keep(part, cache)
                 part, since = {}, time.monotonic()

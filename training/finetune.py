@@ -26,6 +26,8 @@ from .config import TrainingConfig
 from .distributed import World
 from .errors import ConfigError
 from .head import Trained
+from .monitor.monitor import silent
+from .monitor.stage import Stage
 from .optimise import Best, class_weights, loss_sum, optimiser, require_finite, validation
 from .photos import Batches, Photos, loader
 from .progress import Epoch
@@ -46,8 +48,10 @@ class FineTuning:
         config: TrainingConfig,
         world: World,
         checkpoint: Checkpoint,
+        watch: Stage | None = None,
     ) -> None:
         """ConfigError for more stages than the backbone has."""
+        self._watch = watch or silent()
         memory.keep_activations()
         self._config, self._world, self._checkpoint = config, world, checkpoint
         self._preprocessing = train.preprocessing
@@ -55,11 +59,14 @@ class FineTuning:
         unfrozen = self._unfrozen(head_name)
         self._trained = unfrozen.modules
         groups = self._groups(unfrozen.groups)
+        self._watch.watch_module(network.get_submodule(head_name), head_name)
+        for depth, stage in enumerate(unfrozen.groups[1:], 1):
+            self._watch.watch_parameters(f"stage-{depth}", stage)
         self._model: nn.Module = self._network
         if world.size > 1:
             self._model = _parallel(self._network)
-        labels = torch.tensor(train.labels)
-        self._weights = class_weights(labels, _outputs(network, head_name), config.balance).to(world.device)
+        self._train_labels = torch.tensor(train.labels)
+        self._weights = class_weights(self._train_labels, _outputs(network, head_name), config.balance).to(world.device)
         self._batches = Batches(len(train), config.finetune_batch_size, world, config.seed, shuffle=True)
         self._train = loader(train, self._batches, config.workers, world)
         self._valid_labels = torch.tensor(valid.labels)
@@ -85,14 +92,15 @@ class FineTuning:
     def run(self, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Trained:
         """Train from where a killed run of the same kind left off; every process returns the same.
 
-        Best epoch 0 is the network as it came: nothing that training did was better. TrainingError if it diverges.
+        Best epoch 0 is the network as it came: nothing that training did was better. DivergedError if it diverges.
         """
         self._resume()
         for number in range(len(self._history) + 1, self._config.finetune_epochs + 1):
-            if self._best.stale(number - 1, self._config.patience):
+            if self._world.broadcast(self._watch.stopped) or self._best.stale(number - 1, self._config.patience):
                 break
             on_epoch(self._epoch(number))
             self._save()
+        self._watch.close()
         return Trained(self._best.state, self._best.epoch, tuple(self._history))
 
     def _epoch(self, number: int) -> Epoch:
@@ -103,6 +111,7 @@ class FineTuning:
         seconds = time.perf_counter() - started
         total = self._config.finetune_epochs
         epoch = Epoch("finetune", number, total, train_loss, valid_loss, valid_top1, rate, seconds)
+        self._watch.validated(epoch, logits, self._valid_labels, self._train_labels)
         require_finite(epoch, "finetune_learning_rate", self._config.finetune_learning_rate)
         self._best.offer(number, valid_loss, self._evaluated)
         self._history.append(epoch)
@@ -114,22 +123,25 @@ class FineTuning:
         self._batches.epoch = number
         train_mode(self._network, self._trained)
         total, photos = 0.0, 0
-        for pixels, labels in self._train:
-            total += self._step(pixels, labels.to(self._world.device))
+        first = (number - 1) * len(self._batches) + 1
+        for pixels, labels in self._watch.steps(number, self._train, first, whole=self._world.size > 1):
+            total += self._step(pixels, labels)
             photos += len(pixels)
+            self._watch.end_step(len(pixels))
             self._schedule.step()
             if self._averaged is not None:
                 self._averaged.update_parameters(self._network)
         sums = self._world.gather((total, photos))
         return sum(part[0] for part in sums) / sum(part[1] for part in sums)
 
-    def _step(self, pixels: torch.Tensor, targets: torch.Tensor) -> float:
+    def _step(self, pixels: torch.Tensor, labels: torch.Tensor) -> float:
         """One step by a batch, returns its summed loss.
 
         On a CPU the gradient is put together from passes of a few photos, whose activations stay in memory that is
         kept (see `classifier.memory`); with still BatchNorms the sum is that of one pass.
         """
-        batch = self._batch(pixels)
+        batch, targets = self._batch(pixels), labels.to(self._world.device)
+        self._watch.lap("copy")
         if self._config.mixup:
             from torchvision.transforms import v2
 
@@ -137,16 +149,24 @@ class FineTuning:
         self._sgd.zero_grad(set_to_none=True)
         size = CHUNK["cpu"] if self._world.device.type == "cpu" else len(batch)
         parts = list(zip(torch.split(batch, size), torch.split(targets, size), strict=True))
-        total = 0.0
+        total, hits = 0.0, 0.0
         for number, (part, part_targets) in enumerate(parts, 1):
             with self._alone() if number < len(parts) else nullcontext():
                 with self._autocast():
                     logits = self._model(part)
                 loss = loss_sum(logits.float(), part_targets, self._weights, self._config.label_smoothing)
+                self._watch.lap("forward")
                 # Of this process's part; DistributedDataParallel takes the mean over the processes' gradients.
                 torch.autograd.backward(loss / len(batch))
                 total += loss.item()
+                self._watch.lap("backward")
+                if self._watch.saving:
+                    hits += _hits(logits, part_targets)
         self._sgd.step()
+        self._watch.lap("optimizer")
+        if self._watch.saving:
+            rate = float(self._schedule.get_last_lr()[0])
+            self._watch.save(loss=total / len(batch), accuracy=hits / len(batch), learning_rate=rate)
         return total
 
     def _alone(self) -> Any:
@@ -203,6 +223,12 @@ class FineTuning:
         self._best.loss, self._best.epoch = state["best"]["loss"], state["best"]["epoch"]
         self._best.state = state["best"]["state"]
         self._history = [Epoch(**epoch) for epoch in state["history"]]
+
+
+def _hits(logits: torch.Tensor, targets: torch.Tensor) -> int:
+    """How many answers are right; of mixed targets the larger part counts."""
+    labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
+    return int((logits.argmax(dim=1) == labels).sum())
 
 
 def _outputs(network: nn.Module, head_name: str) -> int:

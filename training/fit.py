@@ -21,9 +21,11 @@ from .config import TrainingConfig
 from .data.layout import Dataset, Example, fingerprint
 from .distributed import World
 from .errors import DataError
-from .features import FeatureStore, Photo, identify, refuse
+from .features import BLOCK, FeatureStore, Photo, identify, refuse
 from .finetune import FineTuning
 from .head import Features, Trained, apply_head, train_head
+from .monitor.monitor import Monitor
+from .monitor.recording import FEATURES, FINETUNE, HEAD
 from .photos import Photos
 from .progress import Progress, test_line
 
@@ -64,8 +66,10 @@ class Fit:
         folders: Folders,
         world: World,
         progress: Progress,
+        monitor: Monitor | None = None,
     ) -> None:
         """Errors as `backbone.load`; nothing is computed yet."""
+        self._monitor = monitor or Monitor(None)
         memory.keep_activations()
         self._dataset, self._config, self._folders = dataset, config, folders
         self._world, self._progress = world, progress
@@ -86,13 +90,16 @@ class Fit:
         splits = self._readable(splits, store)
         head = self._train_head(splits, store)
         backbone, state, stages = self._backbone, head.state, [("head", head)]
-        if self._config.finetunes:
+        if self._config.finetunes and not self._world.broadcast(self._monitor.stopped_by):
             tuned = self._fine_tune(splits, head.state)
             backbone, state = self._backbone.split(tuned.state)
             stages.append(("finetune", tuned))
             store = FeatureStore(Extractor(backbone, self._world.device), None, self._world)
             self._compute(store, _everything(splits), 0, "features of the tuned backbone")
-        return self._model(name, backbone, state, splits, store, stages) if self._world.leads else None
+        if not self._world.leads:
+            return None
+        with self._monitor.phase("calibration"):
+            return self._model(name, backbone, state, splits, store, stages)
 
     def done(self) -> None:
         """The model is safe: what a restart would go on from may go."""
@@ -152,8 +159,12 @@ class Fit:
 
     def _compute(self, store: FeatureStore, photos: list[Photo], view: int, what: str) -> None:
         """The features of all that can be decoded; the others are refused or left out."""
-        with self._progress.bar(what, store.look_up(photos, view)) as advance:
-            store.compute(photos, view, advance)
+        with self._progress.bar(what, store.look_up(photos, view)) as advance, self._monitor.phase(what):
+            watch = self._monitor.stage(
+                FEATURES, self._world.device, records=False, block=BLOCK, traced=not self._config.finetunes
+            )
+            store.compute(photos, view, advance, watch)
+            watch.close()
         # By photo and not by content: six empty files are six to be mended.
         failed = [photo for photo in photos if not store.has(photo, view)]
         self._refuse({photo.name: store.problems[photo.sha256] for photo in failed})
@@ -164,16 +175,18 @@ class Fit:
             return self._world.broadcast(Trained({}, 0, ()))
         train, valid = splits["train"], splits["valid"]
         views = torch.stack([store.of(train.photos, view) for view in range(self._config.views)])
-        return self._world.broadcast(
-            train_head(
+        watch = self._monitor.stage(HEAD, self._world.device, every_step=False, traced=not self._config.finetunes)
+        with self._monitor.phase(HEAD):
+            trained = train_head(
                 Features(views, train.labels),
                 Features(store.of(valid.photos)[None], valid.labels),
                 self._config,
                 len(self._dataset.classes),
                 self._world.device,
                 self._progress.epoch,
+                watch,
             )
-        )
+        return self._world.broadcast(trained)
 
     def _fine_tune(self, splits: dict[str, _Split], head_state: dict[str, torch.Tensor]) -> Trained:
         whole = self._backbone.network(self._head, len(self._dataset.classes), head_state)
@@ -185,8 +198,11 @@ class Fit:
             Photos([p.path for p in split.photos], split.labels.tolist(), preprocessing, augmentation, config.seed)
             for split, augmentation in ((splits["train"], config.augment), (splits["valid"], "none"))
         )
-        stage = FineTuning(whole, self._backbone.head_name, train, valid, config, self._world, self._checkpoint)
-        tuned = stage.run(self._progress.epoch)
+        watch = self._monitor.stage(FINETUNE, self._world.device)
+        head_name = self._backbone.head_name
+        stage = FineTuning(whole, head_name, train, valid, config, self._world, self._checkpoint, watch)
+        with self._monitor.phase(FINETUNE):
+            tuned = stage.run(self._progress.epoch)
         if not tuned.best_epoch:
             self._progress.say("note: nothing that was trained after the head is better; the network stays as it was")
         return tuned
@@ -219,6 +235,8 @@ class Fit:
         }
         if "test" in metrics:
             self._progress.say(test_line(metrics["test"]))
+        if self._monitor.stopped_by:
+            metrics["stopped_by"] = self._monitor.stopped_by
         metrics["best_epoch"] = {stage: trained.best_epoch for stage, trained in stages}
         metrics["history"] = [epoch.as_dict() for _, trained in stages for epoch in trained.history]
         spec = ModelSpec(

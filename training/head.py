@@ -12,6 +12,8 @@ from torch import nn
 from model_serving.classifier import Head, network
 
 from .config import TrainingConfig
+from .monitor.monitor import silent
+from .monitor.stage import Stage
 from .optimise import Best, class_weights, loss_sum, optimiser, require_finite, validation
 from .progress import Epoch
 
@@ -45,13 +47,15 @@ def train_head(
     classes: int,
     device: torch.device,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
+    watch: Stage | None = None,
 ) -> Trained:
-    """Train a head for `classes` outputs; its weights take features as they are. TrainingError if it diverges.
+    """Train a head for `classes` outputs; its weights take features as they are. DivergedError if it diverges.
 
     Features are centred and divided by one number meanwhile, so that the same step size suits every backbone;
     the first layer takes that up afterwards. Not by one number a feature: that would amplify those that hardly vary.
     """
     torch.manual_seed(config.seed)
+    watch = watch or silent()
     centre = train.views.mean(dim=(0, 1))
     views = train.views - centre
     scale = torch.stack([view.square().mean() for view in views]).mean().sqrt().clamp_min(1e-12)
@@ -62,6 +66,7 @@ def train_head(
     if not config.hidden:
         _start_at_zero(head)
     head.to(device)
+    watch.watch_module(head, "head")
     weights = class_weights(train.labels, classes, config.balance).to(device)
     steps = config.epochs * -(-len(labels) // config.batch_size)
     sgd, schedule = optimiser([{"params": head.parameters(), "lr": config.learning_rate}], config.weight_decay, steps)
@@ -69,26 +74,38 @@ def train_head(
     best, history = Best(), []
     for number in range(1, config.epochs + 1):
         started = time.perf_counter()
-        total, rate = 0.0, float(schedule.get_last_lr()[0])
+        total, seen, rate = 0.0, 0, float(schedule.get_last_lr()[0])
         head.train()
-        for batch in torch.split(torch.randperm(len(labels)).to(device), config.batch_size):
+        batches = torch.split(torch.randperm(len(labels)).to(device), config.batch_size)
+        for batch in watch.steps(number, batches):
             chosen = torch.randint(len(views), (len(batch),)).to(device)
-            loss = loss_sum(head(views[chosen, batch]), labels[batch], weights, config.label_smoothing)
+            logits = head(views[chosen, batch])
+            loss = loss_sum(logits, labels[batch], weights, config.label_smoothing)
+            watch.lap("forward")
             sgd.zero_grad()
             torch.autograd.backward(loss / len(batch))
+            watch.lap("backward")
             sgd.step()
+            watch.lap("optimizer")
+            total, seen = total + loss.item(), seen + len(batch)
+            if watch.saving:
+                hits = (logits.argmax(dim=1) == labels[batch]).double().mean().item()
+                watch.save(loss=loss.item() / len(batch), accuracy=hits, learning_rate=float(schedule.get_last_lr()[0]))
+            watch.end_step(len(batch))
             schedule.step()
-            total += loss.item()
         with torch.no_grad():
-            valid_loss, valid_top1 = validation(head.eval()(held_out).cpu(), valid.labels)
+            logits = head.eval()(held_out).cpu()
+        valid_loss, valid_top1 = validation(logits, valid.labels)
         seconds = time.perf_counter() - started
-        epoch = Epoch("head", number, config.epochs, total / len(labels), valid_loss, valid_top1, rate, seconds)
+        epoch = Epoch("head", number, config.epochs, total / seen, valid_loss, valid_top1, rate, seconds)
+        watch.validated(epoch, logits, valid.labels, train.labels)
         require_finite(epoch, "learning_rate", config.learning_rate)
         best.offer(number, valid_loss, head)
         history.append(epoch)
         on_epoch(epoch)
-        if best.stale(number, config.patience):
+        if watch.stopped or best.stale(number, config.patience):
             break
+    watch.close()
     return Trained(_unscaled(best.state, centre, scale), best.epoch, tuple(history))
 
 

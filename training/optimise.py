@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .errors import TrainingError
+from .errors import DivergedError
 from .evaluation.calibration import TEMPERATURE_SPREAD, fit_temperature
 from .progress import Epoch
 
@@ -66,9 +66,9 @@ def step_size(step: int, steps: int) -> float:
 
 
 def require_finite(epoch: Epoch, option: str, value: float) -> None:
-    """TrainingError where training has diverged: its weights are good for nothing, and those to come as well."""
+    """DivergedError where training has diverged: its weights are good for nothing, and those to come as well."""
     if not (math.isfinite(epoch.train_loss) and math.isfinite(epoch.valid_loss)):
-        raise TrainingError(
+        raise DivergedError(
             f"training diverged in epoch {epoch.epoch} of the {epoch.stage}: the loss is no number any more. "
             f"Take a smaller {option} than {value:g}."
         )

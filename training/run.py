@@ -13,6 +13,9 @@ from .data import layout
 from .distributed import world
 from .errors import TrainingError
 from .fit import Fit, Folders, Model
+from .monitor.about import describe
+from .monitor.monitor import FOLDER, Monitor
+from .monitor.settings import Monitoring
 from .progress import Progress, tensorboard
 
 
@@ -34,8 +37,14 @@ class Place:
         return Folders(features, self.checkpoints or self.output / "checkpoints")
 
 
-def run(dataset: layout.Dataset, config: TrainingConfig, name: str, place: Place) -> None:
-    """Train, and write the model, `metrics.json` and, where a split was made, `split.json`.
+def run(
+    dataset: layout.Dataset,
+    config: TrainingConfig,
+    name: str,
+    place: Place,
+    monitoring: Monitoring = Monitoring(),  # noqa: B008  # it is frozen
+) -> None:
+    """Train, and write the model, `metrics.json`, a record of the run and, where a split was made, `split.json`.
 
     Under torchrun every process calls this; the leader writes. TrainingError and ClassifierError as they come.
     """
@@ -46,12 +55,16 @@ def run(dataset: layout.Dataset, config: TrainingConfig, name: str, place: Place
                 _prepare(folder)
         for split, photos in ((s, len(dataset.split(s))) for s in layout.SPLITS):
             progress.say(f"{split}: {photos} photos{' (split off here)' if split in dataset.generated else ''}")
-        fit = Fit(dataset, config, place.folders(), processes, progress)
-        model = fit.run(name)
-        if model is not None:
-            for line in _written(model, dataset, place):
-                progress.say(line)
-        fit.done()
+        record = place.output / FOLDER if processes.leads else None
+        with Monitor(record, monitoring, describe(dataset, config, name, processes), progress.say) as monitor:
+            fit = Fit(dataset, config, place.folders(), processes, progress, monitor)
+            model = fit.run(name)
+            if model is not None:
+                with monitor.phase("packing"):
+                    lines = list(_written(model, dataset, place))
+                for line in lines:
+                    progress.say(line)
+            fit.done()
 
 
 def _written(model: Model, dataset: layout.Dataset, place: Place) -> Iterator[str]:
@@ -71,6 +84,7 @@ def _written(model: Model, dataset: layout.Dataset, place: Place) -> Iterator[st
     )
     if not place.model_dir:
         yield f"next: python -m training evaluate --model {written} --data DIR --output {place.output / 'report'}"
+        yield f"      python -m training report {place.output}"
         yield f"      python -m model_serving check {written}"
         yield f"      python -m local_stack up --model {written}"
 

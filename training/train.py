@@ -36,8 +36,11 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     The message is what people read as the job's failure reason: there the toolkit puts what a job prints from the
     first line on that names one of Python's own exceptions.
     """
-    from model_serving.classifier import ClassifierError
     from training.errors import TrainingError
+    from training.monitor.quiet import hush
+
+    hush()
+    from model_serving.classifier import ClassifierError
 
     try:
         _train(_arguments(argv, environ), environ)

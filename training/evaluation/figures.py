@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .markup import percent
+from training.page.markup import percent
+from training.page.plots import BLUE, FROM_ZERO, GREEN, GREY, LEGEND, MARGIN, ORANGE, PURPLE, SHARE, line
+
 from .open_set import alternative_scores, roc
 from .predictions import Floats, Predictions, array
-
-# 3:1 and more against white and against the dark page, and told apart by people who confuse red and green.
-BLUE, ORANGE, GREEN, GREY, PURPLE = "#2f7fc1", "#d9661f", "#2a9d76", "#878d96", "#9a6bc4"
 
 SCORE_NAMES = {
     "known": "known score of the model",
@@ -22,15 +21,6 @@ SCORE_NAMES = {
 }
 
 _POINTS = 300  # of a curve: more than a screen can show apart
-_SHARE = {"tickformat": ".0%", "automargin": True}
-_FROM_ZERO = _SHARE | {"rangemode": "tozero"}
-_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-_MARGIN = {"l": 50, "r": 15, "t": 30, "b": 45}
-
-
-def _line(x: Sequence[float], y: Sequence[float], name: str, colour: str, **more: Any) -> dict[str, Any]:
-    line = {"type": "scatter", "mode": "lines", "x": list(x), "y": list(y), "name": name, "line": {"color": colour}}
-    return line | more
 
 
 def reliability_figure(reliability: Mapping[str, Sequence[Mapping[str, Any]]], confidence: Floats) -> dict[str, Any]:
@@ -42,17 +32,17 @@ def reliability_figure(reliability: Mapping[str, Sequence[Mapping[str, Any]]], c
     diagonal = {"color": GREY, "dash": "dot"}
     return {
         "data": [
-            _line([0, 1], [0, 1], "perfect", GREY, line=diagonal, hoverinfo="skip"),
+            line([0, 1], [0, 1], "perfect", GREY, line=diagonal, hoverinfo="skip"),
             _bins(reliability["uncalibrated"], "before", ORANGE) | {"line": {"color": ORANGE, "dash": "dash"}},
             _bins(reliability["calibrated"], "after the temperature", BLUE) | _whiskers(reliability["calibrated"]),
             photos,
         ],
         "layout": {
-            "xaxis": _SHARE | {"title": {"text": "score"}, "range": [0, 1.02], "anchor": "y2"},
-            "yaxis": _SHARE | {"title": {"text": "share that is right"}, "range": [0, 1.05], "domain": [0.3, 1]},
+            "xaxis": SHARE | {"title": {"text": "score"}, "range": [0, 1.02], "anchor": "y2"},
+            "yaxis": SHARE | {"title": {"text": "share that is right"}, "range": [0, 1.05], "domain": [0.3, 1]},
             "yaxis2": {"title": {"text": "photos"}, "domain": [0, 0.2], "automargin": True, "nticks": 3},
-            "legend": _LEGEND,
-            "margin": _MARGIN,
+            "legend": LEGEND,
+            "margin": MARGIN,
         },
     }
 
@@ -60,7 +50,7 @@ def reliability_figure(reliability: Mapping[str, Sequence[Mapping[str, Any]]], c
 def _bins(bins: Sequence[Mapping[str, Any]], name: str, colour: str) -> dict[str, Any]:
     x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
     hover = [f"{percent(b['accuracy'])} of {b['n']} photos right, mean score {percent(b['confidence'])}" for b in bins]
-    return _line(x, y, name, colour, mode="lines+markers", hovertext=hover, hoverinfo="text+name", cliponaxis=False)
+    return line(x, y, name, colour, mode="lines+markers", hovertext=hover, hoverinfo="text+name", cliponaxis=False)
 
 
 def _whiskers(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -91,14 +81,14 @@ def coverage_figure(coverage_risk: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         "data": [
-            _line(curve["coverage"], curve["risk"], "risk", BLUE, hovertext=hover, hoverinfo="text"),
+            line(curve["coverage"], curve["risk"], "risk", BLUE, hovertext=hover, hoverinfo="text"),
             points,
         ],
         "layout": {
-            "xaxis": _SHARE | {"title": {"text": "share of photos answered"}, "range": [0, 1.02]},
-            "yaxis": _FROM_ZERO | {"title": {"text": "share of wrong answers"}},
-            "legend": _LEGEND,
-            "margin": _MARGIN,
+            "xaxis": SHARE | {"title": {"text": "share of photos answered"}, "range": [0, 1.02]},
+            "yaxis": FROM_ZERO | {"title": {"text": "share of wrong answers"}},
+            "legend": LEGEND,
+            "margin": MARGIN,
         },
     }
 
@@ -126,9 +116,9 @@ def known_figure(known: Predictions, unknown: Predictions) -> dict[str, Any]:
             "barmode": "overlay",
             "bargap": 0,
             "xaxis": {"title": {"text": "known score"}, "automargin": True},
-            "yaxis": _FROM_ZERO | {"title": {"text": "share of the group"}},
-            "legend": _LEGEND,
-            "margin": _MARGIN,
+            "yaxis": FROM_ZERO | {"title": {"text": "share of the group"}},
+            "legend": LEGEND,
+            "margin": MARGIN,
         },
     }
 
@@ -137,19 +127,19 @@ def roc_figure(known: Predictions, unknown: Predictions, temperature: float) -> 
     """True against false positive rate of the model's known score and of the scores that logits alone give."""
     scores = {"known": array(known.known)} | alternative_scores(known, temperature)
     others = {"known": array(unknown.known)} | alternative_scores(unknown, temperature)
-    lines = [_line([0, 1], [0, 1], "chance", GREY, line={"color": GREY, "dash": "dot"}, hoverinfo="skip")]
+    lines = [line([0, 1], [0, 1], "chance", GREY, line={"color": GREY, "dash": "dot"}, hoverinfo="skip")]
     for name, colour in zip(SCORE_NAMES, (BLUE, ORANGE, GREEN, PURPLE), strict=True):
         false, true = (_thinned(rates) for rates in roc(scores[name], others[name]))
-        line = {"color": colour, "width": 3 if name == "known" else 1.5}
+        drawn = {"color": colour, "width": 3 if name == "known" else 1.5}
         hover = "%{y:.1%} of the classes and %{x:.1%} of none pass"
-        lines.append(_line(false, true, SCORE_NAMES[name], colour, line=line, hovertemplate=hover))
+        lines.append(line(false, true, SCORE_NAMES[name], colour, line=drawn, hovertemplate=hover))
     return {
         "data": lines,
         "layout": {
-            "xaxis": _SHARE | {"title": {"text": "photos of none that pass"}, "range": [0, 1.02]},
-            "yaxis": _SHARE | {"title": {"text": "photos of the classes that pass"}, "range": [0, 1.02]},
-            "legend": _LEGEND,
-            "margin": _MARGIN | {"t": 60},
+            "xaxis": SHARE | {"title": {"text": "photos of none that pass"}, "range": [0, 1.02]},
+            "yaxis": SHARE | {"title": {"text": "photos of the classes that pass"}, "range": [0, 1.02]},
+            "legend": LEGEND,
+            "margin": MARGIN | {"t": 60},
         },
     }
 
@@ -163,7 +153,7 @@ def history_figure(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     recorded = {key for row in history for key, value in row.items() if value is not None}
     shown = [(title, lines) for title, lines in panels if any(key in recorded for key, *_ in lines)]
-    data, layout = [], {"margin": _MARGIN, "legend": _LEGEND}
+    data, layout = [], {"margin": MARGIN, "legend": LEGEND}
     for place, (title, lines) in enumerate(shown):
         suffix = "" if place == 0 else str(place + 1)
         top = 1 - place / len(shown)
@@ -171,8 +161,8 @@ def history_figure(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         layout[f"yaxis{suffix}"] = {"title": {"text": title}, "domain": domain, "automargin": True}
         for key, name, colour in lines:
             rows = [(row.get("epoch", i + 1), row[key]) for i, row in enumerate(history) if row.get(key) is not None]
-            line = _line([x for x, _ in rows], [y for _, y in rows], name, colour, mode="lines+markers")
-            data.append(line | {"yaxis": f"y{suffix}", "hovertemplate": "epoch %{x}: %{y:.4g}"})
+            drawn = line([x for x, _ in rows], [y for _, y in rows], name, colour, mode="lines+markers")
+            data.append(drawn | {"yaxis": f"y{suffix}", "hovertemplate": "epoch %{x}: %{y:.4g}"})
     last = "y" if len(shown) < 2 else f"y{len(shown)}"
     return {"data": data, "layout": layout | {"xaxis": {"title": {"text": "epoch"}, "anchor": last}}}
 

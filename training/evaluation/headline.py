@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model_serving.classifier import ModelSpec
+from training.page.markup import Html, card, cards, interval, percent
 
-from .markup import Html, interval, paragraph, percent, tag
 from .metrics import TOP
 
 ANSWERED_AT = 0.02
@@ -18,30 +18,24 @@ def headline(metrics: Mapping[str, Any], spec: ModelSpec) -> Html:
     """A list of cards: name, value, 95 % interval where there is one, meaning."""
     n, right = metrics["n"], round(metrics["top1"] * metrics["n"])
     meaning = f"The first answer is right on {right} of {n} photos."
-    cards = [
-        _card("Top-1 accuracy", metrics["top1"], meaning, _bounds(metrics, "top1")),
-        _card("Balanced accuracy", metrics["balanced_accuracy"], "Mean over the classes, each counting the same."),
-        _card("Macro F1", metrics["macro_f1"], "Mean over the classes of precision and recall taken together."),
+    found = [
+        card("Top-1 accuracy", percent(metrics["top1"]), meaning, _bounds(metrics, "top1")),
+        card("Balanced accuracy", percent(metrics["balanced_accuracy"]), "Mean over the classes, each counting alike."),
+        card("Macro F1", percent(metrics["macro_f1"]), "Mean over the classes of precision and recall taken together."),
         _ece_card(metrics),
         _answered_card(metrics),
     ]
     if len(spec.classes) > TOP:
         meaning = f"The true class is among the best {TOP} answers."
-        cards.insert(1, _card(f"Top-{TOP} accuracy", metrics["top5"], meaning, _bounds(metrics, "top5")))
+        found.insert(1, card(f"Top-{TOP} accuracy", percent(metrics["top5"]), meaning, _bounds(metrics, "top5")))
     if "unknown" in metrics:
-        cards.append(_unknown_card(metrics["unknown"]))
-    return tag("ul", *cards, class_="cards")
+        found.append(_unknown_card(metrics["unknown"]))
+    return cards(*found)
 
 
 def _bounds(metrics: Mapping[str, Any], name: str) -> str:
     bounds: Sequence[float] = metrics[f"{name}_interval"]
     return f"95 % interval {interval(bounds)}"
-
-
-def _card(name: str, share: float, meaning: str, beside: str = "") -> Html:
-    """A number, and `beside` it what it is to be measured by."""
-    extra = [paragraph(beside, class_="interval")] if beside else []
-    return tag("li", tag("h3", name), paragraph(percent(share), class_="value"), *extra, paragraph(meaning))
 
 
 def _ece_card(metrics: Mapping[str, Any]) -> Html:
@@ -54,7 +48,7 @@ def _ece_card(metrics: Mapping[str, Any]) -> Html:
     )
     chance = f"perfectly calibrated: {percent(floor['mean'])}, by chance up to {percent(floor['p95'])}"
     meaning = f"How far scores are from the share that is right, on average. {verdict}"
-    return _card("Calibration error (ECE)", metrics["ece"], meaning, chance)
+    return card("Calibration error (ECE)", percent(metrics["ece"]), meaning, chance)
 
 
 def _answered_card(metrics: Mapping[str, Any]) -> Html:
@@ -62,9 +56,9 @@ def _answered_card(metrics: Mapping[str, Any]) -> Html:
     meaning = "No threshold brings wrong answers down to that share."
     if found["score"] is not None:
         meaning = f"Share of photos with a score from {found['score']:.3f}; no more of their answers are wrong."
-    return _card(f"Answered at {100 * ANSWERED_AT:.0f} % risk", found["coverage"], meaning)
+    return card(f"Answered at {100 * ANSWERED_AT:.0f} % risk", percent(found["coverage"]), meaning)
 
 
 def _unknown_card(unknown: Mapping[str, Any]) -> Html:
     meaning = f"How often a photo of a class looks more known than one of {unknown['n']} of none; 50 % is chance."
-    return _card("Known from unknown (AUROC)", unknown["auroc"], meaning)
+    return card("Known from unknown (AUROC)", percent(unknown["auroc"]), meaning)

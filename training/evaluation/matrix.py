@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from model_serving.classifier import ClassInfo
+from training.page.markup import escape, percent
 
-from .markup import escape, percent
 from .predictions import Bools, Floats, Ints
 
 ALPHABETICAL_UP_TO = 20

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from model_serving.classifier import ModelSpec
+from training.page.output import plain, write_whole
 
 from .calibration import ece, ece_floor, reliability
 from .intervals import wilson
 from .open_set import open_set
-from .output import plain, write_whole
 from .per_class import class_scores, confused_pairs, confusion, mean_over_present
 from .predictions import Predictions, Scored, check, score
 from .selective import coverage_risk, decision_scores

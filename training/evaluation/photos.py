@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from model_serving.classifier import ModelSpec
+from training.page.markup import Html, join, paragraph, percent, tag
 
-from .markup import Html, join, paragraph, percent, tag
 from .predictions import Bools, Ints, Predictions, Scored, array
 from .thumbnails import SIDE, thumbnail
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_serving.classifier import ModelSpec
+from training.page.markup import NO_VALUE, Html, interval, join, number, percent, table
 
 from .figures import SCORE_NAMES
-from .markup import NO_VALUE, Html, interval, join, number, percent, table
 from .selective import DECISIONS
 
 _LONGEST = 300  # characters of a value: model.json may hold lists as long as the data set

@@ -161,7 +161,7 @@ class Recording:
         return cls(
             about,
             _last(_lines(folder, "scalars", _scalars), lambda line: (line.stage, line.mode, line.step)),
-            _last(_lines(folder, "steps", lambda row: Step(**row)), lambda line: (line.stage, line.step)),
+            _last(_lines(folder, "steps", lambda row: Step(**row)), _step_key),
             _lines(folder, "system", _sample),
             _last(_lines(folder, "phases", lambda row: Phase(**row)), lambda line: (line.name, line.start)),
             [Operator(**row) for row in _json(folder / "operators.json", [])],
@@ -199,6 +199,11 @@ def _lines(folder: Path, name: str, make: Callable[[dict[str, Any]], T]) -> list
 def _last(lines: Iterable[T], key: Callable[[T], Any]) -> list[T]:
     """One line a key, the later one; in the order in which the keys came first."""
     return list({key(line): line for line in lines}.values())
+
+
+def _step_key(step: Step) -> Any:
+    """After a restart features are not computed again, so that all of their lines count."""
+    return (step.stage, step.t) if step.stage == FEATURES else (step.stage, step.step)
 
 
 def _scalars(row: dict[str, Any]) -> Scalars:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from training.errors import ConfigError
 from training.settings import Choices, Range, Settings, setting
 
 DEBUG_RULES = (
@@ -55,3 +56,10 @@ class Monitoring(Settings):
     autotune_loader: bool = setting(
         False, "Try 0, 2, 4 … processes that read photos for a few steps, and take the fastest."
     )
+
+    def __post_init__(self) -> None:
+        """ConfigError too for what cannot be without a record."""
+        super().__post_init__()
+        if not self.record_interval and (self.stop_on or self.profile_steps):
+            name = "stop_on" if self.stop_on else "profile_steps"
+            raise ConfigError(f"{name}: nothing is recorded with record_interval 0. Take 1 or more.")

@@ -1,4 +1,4 @@
-"""What evaluation writes: strict JSON, and files that are whole or not there."""
+"""Strict JSON, and files that are whole or not there."""
 
 from __future__ import annotations
 

@@ -46,6 +46,22 @@ def paragraph(*children: str, class_: str | None = None) -> Html:
     return tag("p", *children, class_=class_)
 
 
+def cards(*each: Html) -> Html:
+    """Numbers side by side, each a `card`."""
+    return tag("ul", *each, class_="cards")
+
+
+def card(name: str, value: str, meaning: str, beside: str = "") -> Html:
+    """A number with one sentence, and `beside` it what it is to be measured by."""
+    extra = [paragraph(beside, class_="interval")] if beside else []
+    return tag("li", tag("h3", name), paragraph(value, class_="value"), *extra, paragraph(meaning))
+
+
+def fold(title: str, *children: str, opened: bool = False) -> Html:
+    """A part that is shown when its title is clicked."""
+    return tag("details", tag("summary", title), *children, open="" if opened else None)
+
+
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, sortable: bool = False) -> Html:
     """A table whose first column names the row; wide ones scroll by themselves, not the page.
 
@@ -92,7 +108,7 @@ def embedded_json(value: Any) -> Html:
 
 
 def plot(figure: dict[str, Any], summary: str, caption: str, height: int = 420) -> Html:
-    """A place that `report.js` draws a plotly figure into; `summary` says in words what it shows.
+    """A place that `page.js` draws a plotly figure into; `summary` says in words what it shows.
 
     The height is CSS, in pixels: plotly forgets a height in the layout when the window changes.
     """
