@@ -16,6 +16,7 @@ from .config import TrainingConfig
 from .data.cli import app as data_app
 from .flags import with_settings
 from .monitor.settings import Monitoring
+from .search.options import SearchOptions
 
 app = typer.Typer(help="From labelled folders to a calibrated model archive.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -82,6 +83,43 @@ def fit(
     title = name or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data.resolve().name}-{settings.backbone}").strip("-")
     place = Place(output, cache, checkpoints, tensorboard, keep_features=not no_cache)
     run(dataset, settings, title, place, Monitoring.from_texts(monitoring))
+
+
+@app.command()
+@with_settings(hyperparameters=TrainingConfig, options=SearchOptions)
+def tune(
+    hyperparameters: dict[str, Any],
+    options: dict[str, Any],
+    data: Annotated[Path, typer.Option(help="Folder with train/ valid/, or with one folder a class.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where best.json, trials.csv and report.html go.")
+    ] = Path("search"),
+    storage: Annotated[
+        str | None, typer.Option(help="Where trials are kept: a file, one.journal or a database's URL.")
+    ] = None,
+    split_file: Annotated[
+        Path | None, typer.Option(help="A split.json that says which photo is in which split.")
+    ] = None,
+    split_seed: Annotated[int, typer.Option(help="Seed of a split that has to be made.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder of features that were computed before.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep features.")] = False,
+    refit: Annotated[bool, typer.Option("--refit", help="Train and pack the model of the winner, too.")] = False,
+) -> None:
+    """Search for the best hyperparameters on validation photos; a hyperparameter that is given is not searched.
+
+    python -m training tune --data ./dogImages --trials 20 --output ./search
+    """
+    from .cache import default_folder
+    from .data import layout
+    from .search.run import search
+    from .search.space import space
+
+    config = TrainingConfig.from_texts(hyperparameters)
+    wanted = SearchOptions.from_texts(options)
+    dimensions = space(hyperparameters, wanted.search, config)
+    dataset = layout.load(data, seed=split_seed, split_file=split_file)
+    features = None if no_cache else cache or default_folder()
+    search(dataset, config, dimensions, wanted, output, data.resolve().name, storage, features)
 
 
 @app.command()

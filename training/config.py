@@ -25,6 +25,12 @@ class TrainingConfig(Settings):
     """
 
     NOUN: ClassVar[str] = "hyperparameter"
+    PANEL: ClassVar[str] = "Hyperparameters"
+    STAGE_OF_PHOTOS: ClassVar[tuple[str, ...]] = (
+        "finetune_epochs", "finetune_batch_size", "finetune_learning_rate", "layer_decay", "augment", "mixup", "ema",
+        "amp", "workers",
+    )  # fmt: skip
+    """Those that count in the unfrozen stage alone."""
 
     backbone: str = setting("resnet152", "Torchvision's name of the network, or efficientnet_lite0.")
     weights: str = setting("", "A state_dict of the backbone to start from instead of its pretrained weights.")
@@ -106,8 +112,7 @@ class TrainingConfig(Settings):
 
     def idle(self) -> list[str]:
         """Names of options that were set for the unfrozen stage of a run that has none."""
-        ours = ("layer_decay", "augment", "mixup", "ema", "amp", "workers")
-        chosen = [name for name in self.changed() if name in ours or name.startswith("finetune_")]
+        chosen = [name for name in self.changed() if name in self.STAGE_OF_PHOTOS]
         return [] if self.finetunes else chosen
 
 

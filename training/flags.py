@@ -11,8 +11,6 @@ import typer
 
 from .settings import Settings
 
-PANELS = {"hyperparameter": "Hyperparameters"}
-
 
 def with_settings(**kinds: type[Settings]) -> Callable[[Any], Any]:
     """The command with a flag for every field of each kind; what was given arrives in its argument of that name.
@@ -51,7 +49,7 @@ def _flag(kind: type[Settings], name: str, field: Field[Any]) -> inspect.Paramet
         f"--{name.replace('_', '-')}",
         help=field.metadata["help"],
         show_default=str({"": "none", False: "no", True: "yes"}.get(default, default)),
-        rich_help_panel=PANELS.get(kind.NOUN, f"{kind.NOUN[0].upper()}{kind.NOUN[1:]}s"),
+        rich_help_panel=kind.PANEL,
     )
     value: Any = bool if isinstance(field.default, bool) else str
     return inspect.Parameter(

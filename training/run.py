@@ -52,7 +52,7 @@ def run(
         progress = Progress(mute=not processes.leads, tensorboard=writer)
         if processes.leads:
             for folder in (place.output, place.model_dir, place.checkpoints if config.finetunes else None):
-                _prepare(folder)
+                prepare_folder(folder)
         for split, photos in ((s, len(dataset.split(s))) for s in layout.SPLITS):
             progress.say(f"{split}: {photos} photos{' (split off here)' if split in dataset.generated else ''}")
         record = place.output / FOLDER if processes.leads else None
@@ -94,8 +94,8 @@ def write_metrics(metrics: dict[str, object], folder: Path) -> None:
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _prepare(folder: Path | None) -> None:
-    """Fail before the work, not after it, where the result could not be written."""
+def prepare_folder(folder: Path | None) -> None:
+    """Make the folder. TrainingError before the work, not after it, where the result could not be written."""
     if folder is None:
         return
     try:

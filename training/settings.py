@@ -60,6 +60,8 @@ class Settings:
     """Base of such a dataclass; its fields are text, whole number, number, truth value, or tuple of one of these."""
 
     NOUN: ClassVar[str] = "option"
+    PANEL: ClassVar[str] = "Options"
+    """Above its flags in a command's help."""
 
     def __post_init__(self) -> None:
         """ConfigError names the first value that is out of its range."""

@@ -38,6 +38,7 @@ class Monitoring(Settings):
     """All that decides what is recorded; nothing of it changes the model, unless a rule stops the run."""
 
     NOUN: ClassVar[str] = "option of recording"
+    PANEL: ClassVar[str] = "Recording and profiling"
 
     record_interval: int = setting(
         10, "Steps from one record of norms and activations to the next; 0 records nothing.", allowed=Range(0, 100_000)
