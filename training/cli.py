@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -120,6 +121,27 @@ def tune(
     dataset = layout.load(data, seed=split_seed, split_file=split_file)
     features = None if no_cache else cache or default_folder()
     search(dataset, config, dimensions, wanted, output, data.resolve().name, storage, features)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder that fit wrote to, or its recording.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The HTML file; report.html in RUN.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the rules found instead.")] = False,
+) -> None:
+    """Where did the time of a run go, and what went wrong? Rules with evidence, and one HTML page.
+
+    python -m training report ./run
+    """
+    from .monitor.show import lines, show
+
+    recording, findings, written = show(run, None if as_json else output or run / "report.html")
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        return
+    for line in lines(recording, findings):
+        typer.echo(line)
+    typer.echo(str(written))
 
 
 @app.command()

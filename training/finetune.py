@@ -21,6 +21,7 @@ from model_serving.classifier import memory
 from model_serving.classifier.predict import CHUNK
 from model_serving.classifier.preprocess import normalise
 
+from .autotune import tried
 from .checkpoint import Checkpoint
 from .config import TrainingConfig
 from .distributed import World
@@ -29,7 +30,7 @@ from .head import Trained
 from .monitor.monitor import silent
 from .monitor.stage import Stage
 from .optimise import Best, class_weights, loss_sum, optimiser, require_finite, validation
-from .photos import Batches, Photos, loader
+from .photos import Batches, Photos, loader, readers
 from .progress import Epoch
 from .stages import Unfrozen, train_mode, unfreeze
 
@@ -49,8 +50,10 @@ class FineTuning:
         world: World,
         checkpoint: Checkpoint,
         watch: Stage | None = None,
+        *,
+        autotune: bool = False,
     ) -> None:
-        """ConfigError for more stages than the backbone has."""
+        """ConfigError for more stages than the backbone has. `autotune` tries how many processes read photos best."""
         self._watch = watch or silent()
         memory.keep_activations()
         self._config, self._world, self._checkpoint = config, world, checkpoint
@@ -68,15 +71,26 @@ class FineTuning:
         self._train_labels = torch.tensor(train.labels)
         self._weights = class_weights(self._train_labels, _outputs(network, head_name), config.balance).to(world.device)
         self._batches = Batches(len(train), config.finetune_batch_size, world, config.seed, shuffle=True)
-        self._train = loader(train, self._batches, config.workers, world)
         self._valid_labels = torch.tensor(valid.labels)
         self._valid_batches = Batches(len(valid), EVALUATION_BATCH, world, config.seed, shuffle=False)
-        self._valid = loader(valid, self._valid_batches, config.workers, world)
         self._sgd, self._schedule = optimiser(groups, config.weight_decay, config.finetune_epochs * len(self._batches))
         average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
         self._averaged = AveragedModel(self._network, multi_avg_fn=average) if config.ema else None
         self._best, self._history = Best(), list[Epoch]()
         self._bfloat16 = _wants_bfloat16(config.amp, world.device)
+        self.tried_workers: dict[int, float] = {}
+        """Seconds a step by how many processes read photos, where that was tried."""
+        workers = self._fastest_workers(train) if autotune else readers(config.workers, world)
+        self._watch.note(workers=workers)
+        self._train = loader(train, self._batches, workers, world)
+        self._valid = loader(valid, self._valid_batches, workers, world)
+
+    def _fastest_workers(self, photos: Photos) -> int:
+        """By steps that leave the weights as they are."""
+        train_mode(self._network, self._trained)
+        self.tried_workers = dict(tried(photos, self._batches, self._world, self._gradients))
+        self._sgd.zero_grad(set_to_none=True)
+        return min(self.tried_workers, key=lambda workers: self.tried_workers[workers])
 
     def _unfrozen(self, head_name: str) -> Unfrozen:
         try:
@@ -135,7 +149,14 @@ class FineTuning:
         return sum(part[0] for part in sums) / sum(part[1] for part in sums)
 
     def _step(self, pixels: torch.Tensor, labels: torch.Tensor) -> float:
-        """One step by a batch, returns its summed loss.
+        """One step by a batch, returns its summed loss."""
+        total = self._gradients(pixels, labels)
+        self._sgd.step()
+        self._watch.lap("optimizer")
+        return total
+
+    def _gradients(self, pixels: torch.Tensor, labels: torch.Tensor) -> float:
+        """Put the batch's gradients in place; returns its summed loss.
 
         On a CPU the gradient is put together from passes of a few photos, whose activations stay in memory that is
         kept (see `classifier.memory`); with still BatchNorms the sum is that of one pass.
@@ -162,8 +183,6 @@ class FineTuning:
                 self._watch.lap("backward")
                 if self._watch.saving:
                     hits += _hits(logits, part_targets)
-        self._sgd.step()
-        self._watch.lap("optimizer")
         if self._watch.saving:
             rate = float(self._schedule.get_last_lr()[0])
             self._watch.save(loss=total / len(batch), accuracy=hits / len(batch), learning_rate=rate)

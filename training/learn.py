@@ -76,7 +76,12 @@ class Learning:
         )
         watch = self._monitor.stage(FINETUNE, self._world.device)
         head_name = self._backbone.head_name
-        stage = FineTuning(whole, head_name, train, valid, config, self._world, self._checkpoint, watch)
+        autotune = self._monitor.settings.autotune_loader
+        stage = FineTuning(
+            whole, head_name, train, valid, config, self._world, self._checkpoint, watch, autotune=autotune
+        )
+        for workers, seconds in stage.tried_workers.items():
+            say(f"autotune: {seconds:.3f} s a step with --workers {workers}")
         with self._monitor.phase(FINETUNE):
             tuned = stage.run(on_epoch)
         if not tuned.best_epoch:

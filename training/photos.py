@@ -84,9 +84,16 @@ class Batches:
         return -(-self._photos // self._size)
 
 
+def readers(workers: int, world: World) -> int:
+    """Processes that read photos; -1 takes the cores that a GPU leaves idle, on a CPU none: the pass needs them."""
+    if workers >= 0:
+        return workers
+    return min(MAX_WORKERS, cores() // world.neighbours) if world.device.type == "cuda" else 0
+
+
 def loader(photos: Photos, batches: Batches, workers: int, world: World) -> DataLoader[tuple[torch.Tensor, int]]:
-    """Reads ahead in `workers` processes (-1: the cores that a GPU leaves idle; on a CPU none, the pass needs them)."""
+    """Reads ahead in `workers` processes, which live as long as the loader."""
     gpu = world.device.type == "cuda"
-    if workers < 0:
-        workers = min(MAX_WORKERS, cores() // world.neighbours) if gpu else 0
-    return DataLoader(photos, batch_sampler=batches, num_workers=workers, pin_memory=gpu)
+    return DataLoader(
+        photos, batch_sampler=batches, num_workers=workers, pin_memory=gpu, persistent_workers=workers > 0
+    )

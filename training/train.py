@@ -7,6 +7,9 @@ Channels: `train`, and `valid` (or `validation`) and `test` where there are; or 
 it. Hyperparameters come as flags and in SM_HPS, each parsed as JSON first. The model goes to SM_MODEL_DIR, metrics to
 SM_OUTPUT_DATA_DIR; features and checkpoints to `checkpoints` beside the model, which SageMaker copies to S3 and back
 when `checkpoint_s3_uri` is set, so that a spot job goes on where it was stopped.
+
+With any option of a search, as `trials`, the job searches first and trains with what was best; what the search leaves
+goes to SM_OUTPUT_DATA_DIR too. The job's record is in `recording` there.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 if TYPE_CHECKING:
+    from training.config import TrainingConfig
     from training.data.layout import Dataset
+    from training.run import Place
+    from training.settings import Settings
 
 CHANNELS = {"train": ("TRAIN", "TRAINING", "DATA"), "valid": ("VALID", "VALIDATION"), "test": ("TEST",)}
 """Names of SageMaker's channels by our name of the split."""
@@ -50,7 +56,6 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
 
 
 def _arguments(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    from training.config import TrainingConfig
     from training.errors import ConfigError
 
     parser = argparse.ArgumentParser(description="Train an image classifier as a SageMaker job.", allow_abbrev=False)
@@ -65,11 +70,14 @@ def _arguments(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argpar
     }
     for name, default in own.items():
         parser.add_argument(*_spellings(name), dest=name, default=default)
-    for name, option in TrainingConfig.options().items():
-        parser.add_argument(*_spellings(name), dest=name, default=None, help=option.metadata["help"].replace("%", "%%"))
+    for kind in _kinds():
+        for option in kind.options().values():
+            text = option.metadata["help"].replace("%", "%%")
+            parser.add_argument(*_spellings(option.name), dest=option.name, default=None, help=text)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        raise ConfigError(f"{unknown[0]} is no hyperparameter; there are {', '.join(TrainingConfig.options())}")
+        names = ", ".join(name for kind in _kinds() for name in kind.options())
+        raise ConfigError(f"{unknown[0]} is no hyperparameter; there are {names}")
     return arguments
 
 
@@ -78,14 +86,23 @@ def _spellings(name: str) -> list[str]:
     return list(dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")))
 
 
+def _kinds() -> tuple[type[Settings], ...]:
+    """Whose fields are flags here."""
+    from training.config import TrainingConfig
+    from training.monitor.settings import Monitoring
+    from training.search.options import SearchOptions
+
+    return TrainingConfig, Monitoring, SearchOptions
+
+
 def _train(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
     from training.config import TrainingConfig
+    from training.monitor.settings import Monitoring
     from training.run import Place, run
 
-    given = {
-        name: getattr(arguments, name) for name in TrainingConfig.options() if getattr(arguments, name) is not None
-    }
-    config = TrainingConfig.from_texts(_environment_hyperparameters(environ, arguments) | given)
+    hyperparameters, monitoring, search = (_given(kind, arguments, environ) for kind in _kinds())
+    config = TrainingConfig.from_texts(hyperparameters)
+    recorded = Monitoring.from_texts(monitoring)
     model_dir = Path(arguments.model_dir)
     checkpoints = model_dir.parent / "checkpoints"
     place = Place(
@@ -95,20 +112,46 @@ def _train(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
         model_dir=model_dir,
         tensorboard=Path(arguments.tensorboard) if arguments.tensorboard else None,
     )
-    run(_dataset(arguments), config, arguments.name or config.backbone, place)
+    dataset, name = _dataset(arguments), arguments.name or config.backbone
+    if search:
+        config = _best(dataset, config, hyperparameters, search, place, name)
+    run(dataset, config, name, place, recorded)
 
 
-def _environment_hyperparameters(environ: Mapping[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
-    """SM_HPS without what is no hyperparameter of the model but another flag of this script."""
-    from training.config import TrainingConfig
+def _best(
+    dataset: Dataset, config: TrainingConfig, given: Mapping[str, Any], search: Mapping[str, Any], place: Place,
+    name: str,
+) -> TrainingConfig:  # fmt: skip
+    """What a search finds within this job; its trials survive where checkpoints do."""
+    from training.errors import TrainingError
+    from training.search.options import SearchOptions
+    from training.search.run import search as run_search
+    from training.search.space import space
+
+    options = SearchOptions.from_texts(search)
+    # A journal is only ever added to, so that what is copied of it while it grows can be gone on from.
+    storage = str(place.folders().checkpoints / "study.journal")
+    dimensions = space(given, options.search, config)
+    found = run_search(dataset, config, dimensions, options, place.output, name, storage, place.folders().features)
+    if found is None:
+        raise TrainingError("no trial of the search has ended. Give it more trials or more minutes.")
+    return found
+
+
+def _given(kind: type[Settings], arguments: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Values of one kind of settings: of flags, else of SM_HPS, where a name with `-` is as good as with `_`."""
     from training.errors import ConfigError
 
     try:
-        found: dict[str, Any] = dict(json.loads(environ.get("SM_HPS", "{}")))
+        hyperparameters = dict(json.loads(environ.get("SM_HPS", "{}")))
     except (TypeError, ValueError):
         raise ConfigError("SM_HPS is no JSON object of hyperparameters") from None
-    own = vars(arguments).keys() - TrainingConfig.options().keys()
-    return {name: value for name, value in found.items() if name.replace("-", "_") not in own}
+    texts = {name.replace("-", "_"): value for name, value in hyperparameters.items()}
+    if unknown := sorted(texts.keys() - vars(arguments).keys()):
+        names = ", ".join(name for kind in _kinds() for name in kind.options())
+        raise ConfigError(f"{unknown[0]} is no hyperparameter; there are {names}")
+    flags = {name: value for name in kind.options() if (value := getattr(arguments, name)) is not None}
+    return {name: value for name, value in texts.items() if name in kind.options()} | flags
 
 
 def _dataset(arguments: argparse.Namespace) -> Dataset:

@@ -55,7 +55,7 @@ class Monitor:
         self.stopped_by: str | None = None
         """The rule of `settings.stop_on` that has ended training."""
         self._folder = folder if settings.record_interval else None
-        self._settings, self._say = settings, say
+        self.settings, self._say = settings, say
         self._about = {"format": FORMAT, "status": "running", "message": None, "ended": None, **(about or {})}
         self._about |= {"started": time.time(), "monitoring": settings.as_dict(), "traced": None}
         self._live = Recording(self._about)
@@ -82,11 +82,11 @@ class Monitor:
             self._describe()
         except OSError as error:
             raise TrainingError(f"{folder} cannot be written ({error.strerror}). Choose another folder.") from None
-        self._smdebug = SmdebugHook.create(folder / "smdebug", self._settings.record_interval, self._say)
-        self._trace = Trace(folder, self._settings.profile_after, self._settings.profile_steps)
-        if self._settings.system_interval:
+        self._smdebug = SmdebugHook.create(folder / "smdebug", self.settings.record_interval, self._say)
+        self._trace = Trace(folder, self.settings.profile_after, self.settings.profile_steps)
+        if self.settings.system_interval:
             try:
-                self._sampler = Sampler(self._settings.system_interval, lambda sample: self.write("system", sample))
+                self._sampler = Sampler(self.settings.system_interval, lambda sample: self.write("system", sample))
             except ImportError:
                 self._say("note: psutil is not installed; the machine is not looked at")
         if begun := self._about.get("process_started"):
@@ -156,14 +156,14 @@ class Monitor:
         """A stage of training that `records` numbers, not only times, is `traced` if it is the first that may be,
         and times `every_step`, in blocks of so many photos, or only the steps that are saved.
         """
-        interval = self._settings.record_interval if self._folder and records else 0
+        interval = self.settings.record_interval if self._folder and records else 0
         recorder = Recorder(name, interval, self._record, self._smdebug if records else None)
         trace = self._trace if traced else None
         return Stage(self, name, device, recorder, trace, every_step=every_step, block=block)
 
     def traces(self, stage: str, step: int) -> None:
         """The trace begins with this step."""
-        self.note(traced=[stage, step, self._settings.profile_steps])
+        self.note(traced=[stage, step, self.settings.profile_steps])
 
     def _record(self, scalars: Scalars) -> None:
         self.write("scalars", scalars)
@@ -171,7 +171,7 @@ class Monitor:
         if scalars.mode == EVAL or len(self._live.scalars) % LOOK_EVERY == 0:
             for finding in rules.check(self._live, DEBUG_RULES):
                 self._tell(finding)
-                if finding.status == FOUND and finding.rule in self._settings.stop_on and not self.stopped_by:
+                if finding.status == FOUND and finding.rule in self.settings.stop_on and not self.stopped_by:
                     self.stopped_by = finding.rule
                     self._say(f"stopped by the rule {finding.rule}: the best epoch so far is kept")
 

@@ -58,6 +58,10 @@ class Stage:
         """Whether a rule has ended training."""
         return self._monitor.stopped_by is not None
 
+    def note(self, **facts: object) -> None:
+        """Put facts into the description of the run."""
+        self._monitor.note(**facts)
+
     def watch_module(self, head: nn.Module, prefix: str = "") -> None:
         """Record norms of each weight of the head and its layers' outputs."""
         self._recorder.register_module(head, prefix)

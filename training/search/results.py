@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Iterator
@@ -27,8 +28,9 @@ def write(study: optuna.Study, best: FrozenTrial | None, config: TrainingConfig,
     from .report import write_report
 
     start = baseline(study)
+    numbers = [trial.number if trial else None for trial in (best, start)]
     title = f"Search over {study.user_attrs['data']}"
-    yield f"{write_report(study, best.number if best else None, output / 'report.html', title, start and start.number)}"
+    yield str(write_report(study, numbers[0], output / "report.html", title, numbers[1]))
     if best is None:
         yield "no trial has ended yet; the same command goes on"
         return
@@ -44,12 +46,11 @@ def write_best(study: optuna.Study, best: FrozenTrial | None, config: TrainingCo
     """The best trial so far as `best.json`, which `fit --hyperparameters` reads; nothing without one."""
     if best is None:
         return
-    drawn = {name: TrainingConfig.parse(name, value) for name, value in best.params.items()}
-    chosen = TrainingConfig(**{**{name: getattr(config, name) for name in TrainingConfig.options()}, **drawn})
+    won = chosen(best, config)
     start = baseline(study)
     found = {
         # All that was searched, also where it is the default, and what else was given.
-        "hyperparameters": chosen.changed() | {name: chosen.as_dict()[name] for name in drawn},
+        "hyperparameters": won.changed() | {name: won.as_dict()[name] for name in best.params},
         "objective": study.user_attrs["objective"],
         "trial": best.number,
         "trials": len(finished(study)),
@@ -58,6 +59,12 @@ def write_best(study: optuna.Study, best: FrozenTrial | None, config: TrainingCo
         "photos": study.user_attrs["photos"],
     }
     write_whole(output / "best.json", json.dumps(plain(found), indent=1) + "\n")
+
+
+def chosen(trial: FrozenTrial, config: TrainingConfig) -> TrainingConfig:
+    """The configuration of a trial: what it drew, and `config` for the rest."""
+    drawn = {name: TrainingConfig.parse(name, value) for name, value in trial.params.items()}
+    return dataclasses.replace(config, **drawn)
 
 
 def _scores(trial: FrozenTrial) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def search(
     name: str,
     storage: str | None = None,
     features: Path | None = None,
-) -> FrozenTrial | None:
-    """Search, write `best.json`, `trials.csv`, `curves.csv` and `report.html`; returns the best trial, if any ended.
+) -> TrainingConfig | None:
+    """Search, write `best.json`, `trials.csv`, `curves.csv` and `report.html`; returns what was best, if a trial ended.
 
     It goes on where an earlier start with the same arguments was ended, and beside others on the same `storage` (a
     file in the output by default). `name` is what the photos are called in the report. What ends it early leaves the
@@ -60,7 +60,7 @@ class _Search:
         self._output, self._name, self._storage = output, name, storage or str(output / "study.db")
         self._objective = Objective(dataset, config, space, options.objective, features, processes, self._progress)
 
-    def run(self) -> FrozenTrial | None:
+    def run(self) -> TrainingConfig | None:
         started = time.monotonic()
         _, prepared = self._objective.prepare(self._config)
         study = open_study(
@@ -77,7 +77,7 @@ class _Search:
             found = best(study)
             for line in results.write(study, found, self._config, self._output):
                 self._progress.say(line)
-        return found
+        return results.chosen(found, self._config) if found else None
 
     def _optimize(self, study: optuna.Study, started: float) -> None:
         timeout = None

@@ -1,0 +1,47 @@
+"""How many processes should read photos? Tried out with the very steps that are to come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import torch
+
+from .distributed import World
+from .photos import MAX_WORKERS, Batches, Photos, cores, loader
+
+WARM, STEPS = 2, 4
+"""Steps before the clock starts, and timed ones; both more with more processes, which read ahead."""
+
+BETTER = 0.95
+"""More processes must bring a step down to this share of its time, or the search for more ends."""
+
+Step = Callable[[torch.Tensor, torch.Tensor], object]
+
+
+def tried(photos: Photos, batches: Batches, world: World, step: Step) -> Iterator[tuple[int, float]]:
+    """Processes and seconds a step: 0, 2, 4 … up to the cores, until more of them are no faster.
+
+    `step` takes pixels and labels and leaves the network as it was. Every process of the run calls this.
+    """
+    fastest = float("inf")
+    for workers in range(0, min(MAX_WORKERS, max(2, cores() // world.neighbours)) + 1, 2):
+        seconds = _seconds(photos, batches, workers, world, step)
+        yield workers, seconds
+        if seconds > BETTER * fastest:
+            return
+        fastest = seconds
+
+
+def _seconds(photos: Photos, batches: Batches, workers: int, world: World, step: Step) -> float:
+    """Of one step, the slowest process's. Batches read ahead while the clock stood still would flatter."""
+    warm, timed, started, done = WARM + 2 * workers, STEPS + workers, 0.0, 0
+    for pixels, labels in islice(loader(photos, batches, workers, world), warm + timed):
+        step(pixels, labels)
+        done += 1
+        if done == warm:
+            started = time.perf_counter()
+    if done <= warm:  # fewer photos than that
+        return float("inf") if workers else 0.0
+    return max(world.gather((time.perf_counter() - started) / (done - warm)))
