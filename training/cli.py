@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .aws.options import JobOptions
 from .config import TrainingConfig
 from .data.cli import app as data_app
 from .flags import with_settings
@@ -87,11 +88,14 @@ def fit(
 
 
 @app.command()
-@with_settings(hyperparameters=TrainingConfig, options=SearchOptions)
+@with_settings(hyperparameters=TrainingConfig, options=SearchOptions, job=JobOptions)
 def tune(
     hyperparameters: dict[str, Any],
     options: dict[str, Any],
-    data: Annotated[Path, typer.Option(help="Folder with train/ valid/, or with one folder a class.")],
+    job: dict[str, Any],
+    data: Annotated[
+        str | None, typer.Option(help="Folder with train/ valid/, or with one folder a class; s3://… for SageMaker.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where best.json, trials.csv and report.html go.")
     ] = Path("search"),
@@ -105,22 +109,45 @@ def tune(
     cache: Annotated[Path | None, typer.Option(help="Folder of features that were computed before.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep features.")] = False,
     refit: Annotated[bool, typer.Option("--refit", help="Train and pack the model of the winner, too.")] = False,
+    sagemaker: Annotated[
+        bool, typer.Option("--sagemaker", help="As jobs of a SageMaker tuner.", rich_help_panel=JobOptions.PANEL)
+    ] = False,
+    one_job: Annotated[
+        bool,
+        typer.Option("--one-job", help="As one SageMaker job that searches.", rich_help_panel=JobOptions.PANEL),
+    ] = False,
+    attach: Annotated[
+        str | None, typer.Option(help="Results of a tuner or job started before.", rich_help_panel=JobOptions.PANEL)
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before jobs are paid for.", rich_help_panel=JobOptions.PANEL)
+    ] = False,
 ) -> None:
     """Search for the best hyperparameters on validation photos; a hyperparameter that is given is not searched.
 
     python -m training tune --data ./dogImages --trials 20 --output ./search
     """
-    from .cache import default_folder
-    from .data import layout
-    from .search.run import search
-    from .search.space import space
+    from .errors import ConfigError
+    from .search import command
 
-    config = TrainingConfig.from_texts(hyperparameters)
-    wanted = SearchOptions.from_texts(options)
-    dimensions = space(hyperparameters, wanted.search, config)
-    dataset = layout.load(data, seed=split_seed, split_file=split_file)
-    features = None if no_cache else cache or default_folder()
-    search(dataset, config, dimensions, wanted, output, data.resolve().name, storage, features)
+    request = command.Request(hyperparameters, options, output, refit)
+
+    def confirm() -> bool:
+        return yes or typer.confirm("start?", err=True)
+
+    if attach:
+        command.attach(attach, request, data, job, typer.echo, confirm)
+    elif data is None:
+        raise ConfigError("data: give the photos by --data DIR.")
+    elif sagemaker or one_job:
+        command.on_sagemaker(request, data, job, typer.echo, confirm, one_job=one_job)
+    elif job:
+        raise ConfigError(f"{next(iter(job))} is for SageMaker. Add --sagemaker or --one-job.")
+    else:
+        from .cache import default_folder
+
+        features = None if no_cache else cache or default_folder()
+        command.here(request, Path(data), storage, features, {"seed": split_seed, "split_file": split_file})
 
 
 @app.command()

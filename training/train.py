@@ -68,8 +68,8 @@ def _arguments(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argpar
         "name": environ.get("TRAINING_JOB_NAME"),
         "tensorboard": None,
     }
-    for name, default in own.items():
-        parser.add_argument(*_spellings(name), dest=name, default=default)
+    for flag, default in own.items():
+        parser.add_argument(*_spellings(flag), dest=flag, default=default)
     for kind in _kinds():
         for option in kind.options().values():
             text = option.metadata["help"].replace("%", "%%")
