@@ -24,7 +24,7 @@ endif
 up: $(MODEL)
 	$(PY) -m local_stack up --model $(MODEL)
 
-test: lint $(VENV)/.sagemaker
+test: lint $(VENV)/.sagemaker $(VENV)/.smdebug
 	$(PY) -m pytest
 
 lint: $(VENV)/.dev
@@ -41,6 +41,7 @@ bench: $(VENV)/.dev $(MODEL)
 	$(PY) -m bench.decode
 	$(PY) -m bench.server
 	$(PY) -m bench.training
+	$(PY) -m bench.recording
 
 openapi: $(VENV)/.run
 	$(PY) -m lambda_api openapi > docs/openapi.json
@@ -59,14 +60,15 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.torch
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
 
-# What runs scripts in AWS's PyTorch training containers, for its test. It wants another protobuf than others, so it has
-# its own environment, which finds torch and the rest in the first one.
-$(VENV)/.sagemaker: | $(VENV)/.dev
-	$(PYTHON) -m venv $(VENV)/sagemaker
-	$(VENV)/sagemaker/bin/python -m pip install --quiet --disable-pip-version-check \
-		'sagemaker-pytorch-training>=3,<4' 'sagemaker-training>=5.1,<6'
+# What runs scripts in AWS's PyTorch training containers, and smdebug, for their tests. Each wants another protobuf than
+# the rest, so each has an environment of its own, which finds torch and what else it lacks in the first one.
+$(VENV)/.sagemaker: REQUIREMENTS = 'sagemaker-pytorch-training>=3,<4' 'sagemaker-training>=5.1,<6'
+$(VENV)/.smdebug: REQUIREMENTS = smdebug==1.0.34 protobuf==3.20.3 'numpy<2.3' pandas requests 'setuptools<82'
+$(VENV)/.sagemaker $(VENV)/.smdebug: $(VENV)/.%: | $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)/$*
+	$(VENV)/$*/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
 	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
-		"$$($(VENV)/sagemaker/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/whippet.pth"
+		"$$($(VENV)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/whippet.pth"
 	@touch $@
 
 $(VENV)/.torch:

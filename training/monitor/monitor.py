@@ -108,6 +108,7 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._let_go()
         if self._folder is None:
             return
         status, message = "done", None
@@ -119,15 +120,20 @@ class Monitor:
             status, message = "failed", str(error) or kind.__name__
         self._close(self._folder, status, message)
 
-    def _close(self, folder: Path, status: str, message: str | None) -> None:
+    def _let_go(self) -> None:
+        """Of the thread and the files."""
         if self._sampler:
             self._sampler.close()
         if self._smdebug:
             self._smdebug.close()
+        for file in self._files.values():
+            with contextlib.suppress(OSError):  # a full disk, which has been said
+                file.close()
+
+    def _close(self, folder: Path, status: str, message: str | None) -> None:
+        """Write how it ended and what the rules find, and say what is new."""
         self._about |= {"status": status, "message": message, "ended": time.time()}
         self._describe()
-        for file in self._files.values():
-            file.close()
         found = rules.check(Recording.read(folder))
         text = json.dumps([asdict(finding) for finding in found], indent=1)
         (folder / "findings.json").write_text(text + "\n", encoding="utf-8")

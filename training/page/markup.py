@@ -10,6 +10,7 @@ from typing import Any
 from .output import plain
 
 NO_VALUE = "\N{EN DASH}"
+_LONG = 10  # characters of a card's value that go beside others in large type
 _VOID = ("img", "meta")
 
 
@@ -48,13 +49,14 @@ def paragraph(*children: str, class_: str | None = None) -> Html:
 
 def cards(*each: Html) -> Html:
     """Numbers side by side, each a `card`."""
-    return tag("ul", *each, class_="cards")
+    return tag("ul", *each, class_="cards thirds" if len(each) in (3, 6) else "cards")
 
 
 def card(name: str, value: str, meaning: str, beside: str = "") -> Html:
     """A number with one sentence, and `beside` it what it is to be measured by."""
+    look = "value long" if len(value) > _LONG else "value"
     extra = [paragraph(beside, class_="interval")] if beside else []
-    return tag("li", tag("h3", name), paragraph(value, class_="value"), *extra, paragraph(meaning))
+    return tag("li", tag("h3", name), paragraph(value, class_=look), *extra, paragraph(meaning))
 
 
 def fold(title: str, *children: str, opened: bool = False) -> Html:

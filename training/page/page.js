@@ -1,10 +1,14 @@
 "use strict";
 (() => {
   const plots = [...document.querySelectorAll(".plot")];
-  const config = { responsive: true, displaylogo: false };
-
   // A finger that zooms a chart could not scroll past it.
   const touch = matchMedia("(pointer: coarse)").matches;
+  const config = {
+    responsive: true,
+    displaylogo: false,
+    displayModeBar: touch ? false : "hover",
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+  };
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
 

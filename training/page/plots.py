@@ -20,19 +20,34 @@ LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 MARGIN = {"l": 50, "r": 15, "t": 30, "b": 45}
 
 MOST_POINTS = 2000  # of a curve: a wide screen has fewer columns
-_GAP = 52  # pixels between panels, for a legend of two lines
+_GAP = 46  # pixels between panels, for a title of two lines
+_LEFT = 52  # pixels for the labels of a panel's axis
+_LINE = 46  # characters of a title that a phone has room for
 _DIGITS = 5
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One of several plots above each other that share their x axis; its title begins its legend."""
+    """One of several plots above each other that share their x axis; its title names its lines by their colours."""
 
     title: str
     lines: Sequence[dict[str, Any]]
     axis: dict[str, Any] = field(default_factory=dict)
     height: int = 120
-    legend: bool = True
+
+    def heading(self) -> str:
+        """The title and the lines' names; in lines of its own where it is long."""
+        rows, length = [f"<b>{self.title}</b>"], len(self.title)
+        for drawn in self.lines:
+            name, colour = drawn["name"], drawn["line"]["color"]
+            if not name:
+                continue
+            length += len(name) + 4
+            if length > _LINE:
+                rows.append("")
+                length = len(name) + 4
+            rows[-1] += f'  <span style="color:{colour}">\N{BLACK SQUARE}</span> {name}'
+        return "<br>".join(row.strip() for row in rows)
 
 
 def line(x: Sequence[float], y: Sequence[float], name: str, colour: str, **more: Any) -> dict[str, Any]:
@@ -44,21 +59,27 @@ def line(x: Sequence[float], y: Sequence[float], name: str, colour: str, **more:
 def panels(parts: Sequence[Panel], x_axis: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """A figure of the panels from top to bottom on one x axis, and its height in pixels."""
     inner = sum(part.height for part in parts) + _GAP * (len(parts) - 1)
+    above = _GAP if parts[0].title else 10
+    layout: dict[str, Any] = {"margin": MARGIN | {"l": _LEFT, "t": above}, "showlegend": False, "annotations": []}
     data: list[dict[str, Any]] = []
-    layout: dict[str, Any] = {"margin": MARGIN | {"t": _GAP}, "showlegend": True}
     top = float(inner)
     for place, part in enumerate(parts, 1):
         number = "" if place == 1 else str(place)
         domain = [round((top - part.height) / inner, 4), round(top / inner, 4)]
-        layout[f"yaxis{number}"] = {"domain": domain, "automargin": True, "nticks": 5} | part.axis
-        title = {"text": f"<b>{part.title}</b>", "side": "left"}
-        layout[f"legend{number}"] = LEGEND | {"y": domain[1], "title": title, "bgcolor": "rgba(0,0,0,0)"}
-        common = {"yaxis": f"y{number}", "legend": f"legend{number}", "showlegend": part.legend}
-        data += [common | drawn for drawn in part.lines]
+        layout[f"yaxis{number}"] = {"domain": domain, "nticks": 5, "exponentformat": "e"} | part.axis
+        if part.title:
+            layout["annotations"].append(label(part.heading(), domain[1]) | {"yshift": 3})
+        data += [{"yaxis": f"y{number}"} | drawn for drawn in part.lines]
         top -= part.height + _GAP
     last = "y" if len(parts) == 1 else f"y{len(parts)}"
     layout["xaxis"] = {"anchor": last} | x_axis
-    return {"data": data, "layout": layout}, inner + _GAP + MARGIN["b"]
+    return {"data": data, "layout": layout}, inner + above + MARGIN["b"]
+
+
+def label(text: str, y: float, y_axis: str = "paper") -> dict[str, Any]:
+    """An annotation of panels at the left edge of the figure, its foot at `y`."""
+    place = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": -_LEFT, "yref": y_axis, "y": y, "yanchor": "bottom"}
+    return place | {"text": text, "align": "left", "showarrow": False, "font": {"size": 12}}
 
 
 def thinned(x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS) -> tuple[list[float], list[float]]:
@@ -96,4 +117,4 @@ def scale(values: Sequence[float], factor: float = 50) -> dict[str, Any]:
     finite = [value for value in values if math.isfinite(value)]
     wide = bool(finite) and min(finite) > 0 and max(finite) / min(finite) > factor
     # Powers of ten alone: minor digits of plotly's logarithmic axes read like other numbers.
-    return {"type": "log", "dtick": 1, "exponentformat": "power"} if wide else {"rangemode": "tozero"}
+    return {"type": "log", "dtick": 1, "exponentformat": "e"} if wide else {"rangemode": "tozero"}

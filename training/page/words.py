@@ -20,7 +20,8 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 3600:
         return _two(whole, 60, "min", "s")
-    return _two(round(seconds / 60), 60, "h", "min") if whole < 86_400 else _two(round(seconds / 3600), 24, "d", "h")
+    minutes = round(seconds / 60)
+    return _two(minutes, 60, "h", "min") if minutes < 1440 else _two(round(seconds / 3600), 24, "d", "h")
 
 
 def _short(value: float) -> str:

@@ -13,7 +13,9 @@ from training.page.markup import NO_VALUE, Html, card, cards, join, number, para
 from training.page.output import write_whole
 from training.page.words import count, duration, listed
 
-from .figures import Marked, curves, history, importances, metric, parallel, slices, weights
+from .curves import curves
+from .figures import history, importances, parallel, slices, weights
+from .marked import Marked, metric
 
 if TYPE_CHECKING:
     import optuna
@@ -59,14 +61,11 @@ def state(trial: FrozenTrial) -> str:
 
 def _lead(marked: Marked) -> str:
     attrs = marked.study.user_attrs
-    names = listed(marked.names) if marked.names else "Nothing"
-    photos = attrs.get("photos")
-    counts = listed(f"{n:,} {split}" for split, n in photos.items()) if isinstance(photos, dict) and photos else ""
-    where = " ".join(
-        filter(None, [f"on {attrs['data']}" if attrs.get("data") else "", counts and f"({counts} photos)"])
-    )
-    judged = "accuracy" if marked.by_accuracy else "loss"
-    return f"{names} searched{' ' if where else ''}{where}, judged by the {judged} on validation photos."
+    where = [f"on {attrs['data']}"] if attrs.get("data") else []
+    if photos := attrs.get("photos"):
+        where.append(f"({listed(f'{n:,} {split}' for split, n in photos.items())} photos)")
+    searched = " ".join([f"{listed(marked.names) or 'Nothing yet'} searched", *where])
+    return f"{searched}, judged by the {marked.word} on validation photos."
 
 
 def _cards(marked: Marked) -> Iterator[Html]:
@@ -74,8 +73,7 @@ def _cards(marked: Marked) -> Iterator[Html]:
     for name in ("valid_top1", "valid_loss") if marked.by_accuracy else ("valid_loss", "valid_top1"):
         if best is not None and metric(best, name) is not None:
             yield _metric_card(name, best, default)
-    if best is None:
-        yield card("Best trial", "None yet", "No trial has come to its end.")
+    yield _best_card(marked)
     states = Counter(state(trial) for trial in marked.trials)
     each = listed(f"{n} {words}" for words, n in states.most_common())
     yield card("Trials", str(len(marked.trials)), f"{each}." if each else "None has begun.")
@@ -89,9 +87,20 @@ def _cards(marked: Marked) -> Iterator[Html]:
         yield card("Mattered most", NO_VALUE, reason)
 
 
+def _best_card(marked: Marked) -> Html:
+    best, default = marked.best, marked.baseline
+    if best is None:
+        return card("Best trial", "None yet", "No trial has come to its end.")
+    epoch = metric(best, "best_epoch")
+    after = f"After its epoch {epoch:.0f}." if epoch is not None else ""
+    known = f"Trial {default.number} is the default." if default is not None else ""
+    meaning = "It is the default itself." if best is default else known
+    return card("Best trial", str(best.number), " ".join(filter(None, [after, meaning])))
+
+
 def _metric_card(name: str, best: FrozenTrial, default: FrozenTrial | None) -> Html:
     value, before = metric(best, name), metric(default, name)
-    meaning = f"Trial {best.number}" + (", the default itself." if default and default.number == best.number else ".")
+    meaning = f"Of trial {best.number}."
     beside = ""
     if default is not None and default.number != best.number and before is not None and value is not None:
         beside = f"default {_shown(name, before)}: {_difference(name, value, before)}"
@@ -119,10 +128,9 @@ def _time_card(marked: Marked) -> Html:
     if not spent:
         return card("Time", NO_VALUE, "No trial has been timed.")
     saved = sum(state(trial) == "stopped early" for trial in marked.trials)
+    meaning = f"Of all trials together, {duration(sum(spent) / len(spent))} each."
     early = f" {count(saved, 'trial was', 'trials were')} stopped early." if saved else ""
-    return card(
-        "Time", duration(sum(spent)), f"Of all trials together, {duration(sum(spent) / len(spent))} each.{early}"
-    )
+    return card("Time", duration(sum(spent)), meaning + early)
 
 
 def _best_table(marked: Marked, best: FrozenTrial) -> Html:
@@ -169,7 +177,7 @@ def _row(marked: Marked, trial: FrozenTrial) -> list[str]:
         number(NO_VALUE if best_epoch is None else f"{best_epoch:.0f}", best_epoch),
         number(str(epochs) if epochs else NO_VALUE, epochs or None),
         number(NO_VALUE if seconds is None else duration(seconds), seconds),
-        str(trial.user_attrs.get("why") or ""),
+        tag("td", str(trial.user_attrs.get("why") or ""), class_="sentence"),
     ]
 
 

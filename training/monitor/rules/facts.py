@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from training.config import TrainingConfig
+
 from ..finding import CLEAR, FOUND, SKIPPED, Finding
 from ..recording import EVAL, FINETUNE, HEAD, TRAIN, Phase, Recording, Scalars, Step, SystemSample
 
@@ -67,9 +69,15 @@ def worst(words: Sequence[Finding]) -> Finding:
     return min(words, key=lambda word: (FOUND, CLEAR, SKIPPED).index(word.status))
 
 
-def setting(run: Run, name: str, otherwise: float) -> float:
-    """A hyperparameter that is a number."""
-    return _number(_mapping(run.about.get("hyperparameters")).get(name), otherwise)
+def setting(run: Run, name: str) -> float:
+    """A hyperparameter that is a number; its default where it is not recorded."""
+    return _number(_mapping(run.about.get("hyperparameters")).get(name), default(name))
+
+
+def default(name: str) -> float:
+    """What the hyperparameter is unless it was chosen."""
+    value: float = getattr(TrainingConfig(), name)
+    return value
 
 
 def hidden(run: Run) -> bool:
@@ -111,22 +119,24 @@ def ended(run: Run) -> bool:
 
 def batch_size(run: Run, stage: str) -> float:
     """Photos a step."""
-    return setting(run, *(("batch_size", 64) if stage == HEAD else ("finetune_batch_size", 32)))
+    return setting(run, "batch_size" if stage == HEAD else "finetune_batch_size")
 
 
 def planned_epochs(run: Run, stage: str) -> float:
     """As many as there will be, unless the stage ends early."""
-    return setting(run, *(("epochs", 40) if stage == HEAD else ("finetune_epochs", 10)))
+    return setting(run, "epochs" if stage == HEAD else "finetune_epochs")
 
 
-def rate_flag(stage: str) -> str:
-    """The flag for the stage's step size."""
-    return "--learning-rate" if stage == HEAD else "--finetune-learning-rate"
+def smaller_step(run: Run, stage: str) -> str:
+    """A mend: the default where that is far smaller, else a tenth."""
+    flag, now, usual = _rate(run, stage)
+    return f"Take a smaller step, as {flag} {usual if now >= 2 * usual else now / 10:g}."
 
 
-def rate(run: Run, stage: str) -> float:
-    """The largest step size of the stage."""
-    return setting(run, *(("learning_rate", 0.005) if stage == HEAD else ("finetune_learning_rate", 0.001)))
+def larger_step(run: Run, stage: str) -> str:
+    """A mend: the default where that is far larger, else ten times as much."""
+    flag, now, usual = _rate(run, stage)
+    return f"Take a larger step, as {flag} {usual if now <= usual / 2 else now * 10:g}."
 
 
 def series(lines: Iterable[Scalars], *names: str) -> list[tuple[Scalars, float]]:
@@ -154,6 +164,11 @@ def quantile(values: Sequence[float], share: float) -> float:
     """The value that this share of them does not exceed; nan for none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else math.nan
+
+
+def _rate(run: Run, stage: str) -> tuple[str, float, float]:
+    name = "learning_rate" if stage == HEAD else "finetune_learning_rate"
+    return f"--{name.replace('_', '-')}", setting(run, name), default(name)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

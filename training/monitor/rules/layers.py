@@ -77,8 +77,7 @@ def _dead_relu(run: Run, stage: str) -> Finding:
         f"{last[-1].values[where]:.0%} of the units of {_layer(where)} put out zero for every photo of the batches at "
         f"steps {last[0].step} to {last[-1].step}."
     )
-    flag, size = facts.rate_flag(stage), facts.rate(run, stage)
-    mend = f"They do not come back. Start anew with a smaller step, as {flag} {size / 10:g}."
+    mend = f"They do not come back, so start anew. {facts.smaller_step(run, stage)}"
     return found(evidence, mend, {"dead_units": last[-1].values[where]}, line=last[0])
 
 
@@ -94,7 +93,7 @@ def _uneven(run: Run) -> float:
 
     Weights are (mean count / count)^balance over their mean w, so that their variance is sum(n w^2) / sum(n) - 1.
     """
-    counts, balance = list(facts.train_counts(run).values()), facts.setting(run, "balance", 1.0)
+    counts, balance = list(facts.train_counts(run).values()), facts.setting(run, "balance")
     if not counts:
         return 1.0
     raw = [(facts.mean(counts) / n) ** balance for n in counts]

@@ -83,12 +83,8 @@ def _loss_not_decreasing(run: Run, stage: str) -> Finding:
     if late <= first * (1 - LEAST_FALL) or not (rises or sure):
         return clear(f"{fact}, give or take {ends.noise:.2g}.", stage)
     known = f" (guessing costs {guess:.4g})" if guess else ""
-    flag, size = facts.rate_flag(stage), facts.rate(run, stage)
-    mend = (
-        f"Take a larger step, as {flag} {size * 10:g}, and check that the labels fit the photos."
-        if not rises or late < first * (1 + LEAST_FALL)
-        else f"Take a smaller step, as {flag} {size / 10:g}."
-    )
+    larger = f"{facts.larger_step(run, stage)} If that does not help, check that the labels fit the photos."
+    mend = facts.smaller_step(run, stage) if rises and late > first * (1 + LEAST_FALL) else larger
     return found(f"{fact}{known}.", mend, {"first_loss": first, "loss": late}, line=line)
 
 
@@ -155,7 +151,7 @@ def _vanishing_gradient(run: Run, stage: str) -> Finding:
     mend = (
         "Check that the weights are meant to be trained and that photos give different features (--weights)."
         if whole
-        else f"Start anew with a smaller {facts.rate_flag(stage)} or another --seed, or without --hidden."
+        else f"{facts.smaller_step(run, stage)} Another --seed may help too, or a head without --hidden layers."
     )
     return found(f"{evidence}{loss:.4g}.", mend, {"gradient_norm": norm, "loss": loss}, line=last[0])
 
@@ -168,8 +164,7 @@ def _exploding_tensor(run: Run, stage: str) -> Finding:
     lines = [line for line in run.scalars if line.stage == stage]
     if not lines:
         return skipped(f"Nothing of {STAGE_NAMES[stage]} is recorded.", stage)
-    flag, size = facts.rate_flag(stage), facts.rate(run, stage)
-    mend = f"Take a smaller step, as {flag} {size / 10:g}."
+    mend = facts.smaller_step(run, stage)
     for line in lines:
         if math.isfinite(sum(line.values.values())):
             continue

@@ -140,7 +140,7 @@ def batch_size(run: Run) -> Finding:
         return word
     memory = quantile([max(map(_filled, s.gpus), default=0.0) for s in samples], 0.95)
     busy, cores = quantile([_busy(run, s) for s in samples], 0.95), quantile([s.cpu for s in samples], 0.95)
-    batch = facts.setting(run, "finetune_batch_size", 32)
+    batch = facts.setting(run, "finetune_batch_size")
     evidence = f"With {batch:.0f} photos a step the GPU is {busy:.0%} busy and its memory {memory:.0%} full."
     if memory >= LOW_MEMORY or busy >= BUSY_P95 or cores >= BUSY_P95:
         return clear(evidence)
@@ -152,7 +152,7 @@ def batch_size(run: Run) -> Finding:
         larger /= 2
     if larger <= batch:
         return clear(f"{evidence} An epoch has too few steps for larger ones.")
-    rate = facts.setting(run, "finetune_learning_rate", 0.001) * math.sqrt(larger / batch)
+    rate = facts.setting(run, "finetune_learning_rate") * math.sqrt(larger / batch)
     mend = f"Try --finetune-batch-size {larger:.0f}, with --finetune-learning-rate up to {rate:.2g}."
     return found(evidence, mend, {"memory": memory, "busy": busy, "batch_size": larger}, stage=FINETUNE)
 

@@ -15,6 +15,8 @@ LEAST_STEPS, LEAST_SAMPLES = 8, 8
 """Fewer do not show a pattern."""
 WAITING = 0.2
 """Share of step time from which waiting is worth a word: what could be gained is at most a quarter more speed."""
+MUCH = 0.4
+"""Share from which it is said even where workers do not help: on a CPU some waiting is nothing to be mended."""
 WORTH = 1.15
 """Times as fast as now, below which more workers are not worth their memory and the start of each epoch."""
 HIDDEN = 1.05
@@ -93,9 +95,10 @@ def dataloader(run: Run) -> Finding:
         numbers |= {"workers": workers, "expected_step": expected, "speedup": speedup}
         return found(f"{evidence}.", mend, numbers, stage=FINETUNE)
     numbers |= {"workers": loading.workers, "expected_step": now, "speedup": 1.0}
-    if loading.shared and not loading.workers:
+    if loading.shared and not loading.workers and share < MUCH:
         return clear(f"{fact}; more would take the cores from the passes and gain little.", FINETUNE)
-    evidence = f"{fact}. More would not help: {loading.cores:.0f} cores are what there is"
+    there = f"{loading.cores:.0f} core{'s are' if loading.cores >= 2 else ' is'}"
+    evidence = f"{fact}. More would not help: {there} what there is"
     mend = "Store the photos smaller or on a faster disk, take a machine with more cores, or try --autotune-loader."
     return found(f"{evidence}.", mend, numbers, stage=FINETUNE)
 

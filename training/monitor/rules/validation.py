@@ -91,12 +91,12 @@ def _more(run: Run, stage: str) -> str:
     """What helps, without what the run has already."""
     if stage != HEAD:
         return "Add photos, or take --augment strong, --mixup 0.2, or a smaller --unfreeze."
-    views = facts.setting(run, "views", 1)
-    dropout = facts.setting(run, "dropout", 0)
+    views = facts.setting(run, "views")
+    dropout = facts.setting(run, "dropout")
     hints = [
         "" if views > 1 else "--views 4",
         "" if dropout else "--dropout 0.3",
-        f"--weight-decay {facts.setting(run, 'weight_decay', 0.01) * 3 or 0.01:g}",
+        f"--weight-decay {3 * facts.setting(run, 'weight_decay') or facts.default('weight_decay'):g}",
         "no --hidden layers" if facts.hidden(run) else "",
     ]
     return f"Add photos; else take {', '.join(filter(None, hints))}."
@@ -112,7 +112,7 @@ def _overtraining(run: Run, stage: str) -> Finding:
         return skipped(f"No validation of {name} is recorded.", stage)
     best, loss = min(losses, key=lambda pair: pair[1])
     last = losses[-1][0]
-    since, patience = last.epoch - best.epoch, facts.setting(run, "patience", 10)
+    since, patience = last.epoch - best.epoch, facts.setting(run, "patience")
     evidence = f"The best epoch of {name} was {best.epoch} of {last.epoch}, with a validation loss of {loss:.4g}"
     if since < max(STALE_EPOCHS, patience + 1) or trained[-1] > trained[0] * (1 - LEAST_FALL):
         return clear(f"{evidence}.", stage)
@@ -131,7 +131,7 @@ def class_imbalance(run: Run) -> Finding:
     evidence = f"{most} has {counts[most]:.0f} training photos and {least} has {counts[least]:.0f}"
     if ratio < IMBALANCE:
         return clear(f"Classes have {counts[least]:.0f} to {counts[most]:.0f} training photos.")
-    balance = facts.setting(run, "balance", 1.0)
+    balance = facts.setting(run, "balance")
     if balance == 0:
         return found(f"{evidence}, and each photo counts alike.", "Take --balance 1.", {"ratio": ratio})
     recalls = [_recalls(run, stage) for stage in (FINETUNE, HEAD)]
