@@ -15,14 +15,21 @@ import client.cli
 import local_stack.cli
 import model_serving.cli
 import training.cli
-import training.config
 import training.data.cli
+import training.settings
 from lambda_api import schema
 from lambda_api.settings import Settings
 from tests.conftest import ROOT
+from training.aws.options import JobOptions
+from training.config import TrainingConfig
+from training.monitor.settings import Monitoring
+from training.search.options import SearchOptions
 
 CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-TRAINING = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("cli.md", "training.md", "data.md"))
+TRAINING = "".join(
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("cli.md", "training.md", "data.md", "search.md", "recording.md", "sagemaker.md")
+)
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
 
@@ -101,12 +108,19 @@ def test_shown_commands_exist(document: Path) -> None:
             assert done.returncode == 0, done.stderr
 
 
-def test_hyperparameters_are_documented_with_their_defaults() -> None:
-    """The table of docs/training.md is what the list in training/config.py makes of it."""
-    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    for name, option in training.config.TrainingConfig.options().items():
-        default = option.default
-        if isinstance(default, bool) or default in ("", ()):
-            default = "no" if isinstance(default, bool) else "none"
-        row = f"| `--{name.replace('_', '-')}` | {default} | {option.metadata['help'].rstrip('.')} |"
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        ("training.md", TrainingConfig),
+        ("recording.md", Monitoring),
+        ("search.md", SearchOptions),
+        ("sagemaker.md", JobOptions),
+    ],
+)
+def test_settings_are_documented_with_their_defaults(page: str, kind: type[training.settings.Settings]) -> None:
+    """The tables are what the fields make of them."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").replace("\\|", "|")
+    for name, option in kind.options().items():
+        flag, default = f"--{name.replace('_', '-')}", training.settings.shown(option.default)
+        row = f"| `{flag}` | {default} | {option.metadata['help'].rstrip('.')} |"
         assert row in text, row

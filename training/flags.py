@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .settings import Settings
+from .settings import Settings, shown
 
 
 def with_settings(**kinds: type[Settings]) -> Callable[[Any], Any]:
@@ -43,12 +43,11 @@ def with_settings(**kinds: type[Settings]) -> Callable[[Any], Any]:
 
 
 def _flag(kind: type[Settings], name: str, field: Field[Any]) -> inspect.Parameter:
-    default: Any = field.default
-    default = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    flag = name.replace("_", "-")
     option = typer.Option(
-        f"--{name.replace('_', '-')}",
+        f"--{flag}/--no-{flag}" if field.default is True else f"--{flag}",
         help=field.metadata["help"],
-        show_default=str({"": "none", False: "no", True: "yes"}.get(default, default)),
+        show_default=shown(field.default),
         rich_help_panel=kind.PANEL,
     )
     value: Any = bool if isinstance(field.default, bool) else str

@@ -110,6 +110,13 @@ class Settings:
         return {name: v for name, v in self.as_dict().items() if getattr(self, name) != self.options()[name].default}
 
 
+def shown(default: Any) -> str:
+    """A default for people."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return (",".join(map(str, default)) if isinstance(default, tuple) else str(default)) or "none"
+
+
 _KINDS = {str: "text", int: "whole number", float: "number", bool: "truth value"}
 
 
