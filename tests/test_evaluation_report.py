@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import json
 import re
 import sys
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 from PIL import Image
 
 from model_serving.classifier import ClassInfo, ModelSpec, Preprocessing
+from tests.pages import Page, assert_known_to_plotly, strings
 from tests.photos import encode, jpeg, save
 from tests.test_evaluation_metrics import HAND, SPEC, made, spec_of
 from training.errors import TrainingError
@@ -28,55 +27,10 @@ from training.evaluation.predictions import Predictions
 from training.evaluation.report import write_report
 from training.evaluation.thumbnails import thumbnail
 
-VOID = {"meta", "img"}
 HISTORY = [
     {"epoch": 1, "train_loss": 1.5, "valid_loss": 1.25, "valid_top1": 0.5, "lr": 0.1},
     {"epoch": 2, "train_loss": 0.5, "valid_loss": float("nan"), "valid_top1": 0.75, "lr": 0.05},
 ]
-
-
-class Page(HTMLParser):
-    """A report as a browser would read it: elements, attributes, text and the figures in it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text: list[str] = []
-        self.scripts: list[tuple[dict[str, str], str]] = []
-        self.open: list[str] = []
-        self.html = path.read_text(encoding="utf-8")
-        self.feed(self.html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Remember the element; those with content must be closed."""
-        attributes = {name: value or "" for name, value in attrs}
-        self.elements.append((tag, attributes))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "script":
-            self.scripts.append((attributes, ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        """Elements close in the order they were opened."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Scripts and style are not text."""
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
-        elif self.open and self.open[-1] != "style":
-            self.text.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        """Attributes of all elements of that name."""
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def figures(self) -> list[dict[str, Any]]:
-        """What plotly is to draw."""
-        return [json.loads(code) for attributes, code in self.scripts if attributes.get("type") == "application/json"]
 
 
 def report(folder: Path, photos: Predictions, spec: ModelSpec, **more: Any) -> Page:
@@ -148,10 +102,7 @@ def test_table_of_classes_can_be_sorted(full: Page) -> None:
 
 def test_figures_are_known_to_plotly(full: Page) -> None:
     """Every name in every figure is one that plotly has; it refuses any other."""
-    from plotly import graph_objects
-
-    for figure in full.figures:
-        assert graph_objects.Figure(figure).data
+    assert_known_to_plotly(full)
     assert [figure["data"][0]["type"] for figure in full.figures] == [
         "heatmap",
         *["scatter"] * 2,
@@ -208,18 +159,9 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     ]
     assert rows == 2  # the facts that only this one has
     assert all(name in page.text for name in HOSTILE)
-    for label in _strings(page.figures[0]):
+    for label in strings(page.figures[0]):
         assert not re.search(r"<(?!/?b>|br>)", label)
-    assert any("&lt;script&gt;" in label for label in _strings(page.figures[0]))
-
-
-def _strings(value: Any) -> list[str]:
-    """All texts in a figure."""
-    if isinstance(value, dict):
-        return [text for item in value.values() for text in _strings(item)]
-    if isinstance(value, list):
-        return [text for item in value for text in _strings(item)]
-    return [value] if isinstance(value, str) else []
+    assert any("&lt;script&gt;" in label for label in strings(page.figures[0]))
 
 
 def test_names_that_are_not_utf8_are_shown(tmp_path: Path) -> None:

@@ -118,3 +118,12 @@ def scale(values: Sequence[float], factor: float = 50) -> dict[str, Any]:
     wide = bool(finite) and min(finite) > 0 and max(finite) / min(finite) > factor
     # Powers of ten alone: minor digits of plotly's logarithmic axes read like other numbers.
     return {"type": "log", "dtick": 1, "exponentformat": "e"} if wide else {"rangemode": "tozero"}
+
+
+def log_axis(low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis of these values above zero, with round numbers along it, however few decades it has."""
+    steps = (1, 2, 5) if high < 1000 * low else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    shown = [tick for tick in ticks if 0.7 * low <= tick <= 1.4 * high]
+    return {"type": "log", "tickmode": "array", "tickvals": shown, "ticktext": [f"{tick:g}" for tick in shown]}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from training.page.markup import Html, paragraph, plot
-from training.page.plots import GREEN, GREY, PURPLE, Panel, line, panels, thinned
+from training.page.plots import GREEN, GREY, PURPLE, Panel, line, log_axis, panels, thinned
 from training.page.words import count
 
 from .marked import Marked
@@ -59,9 +59,12 @@ def _curve(marked: Marked, trial: FrozenTrial, name: str) -> list[dict[str, Any]
 
 
 def _loss_axis(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Curves that went astray leave the plot at its top; the others stay to be seen."""
+    """Logarithmic where losses are far apart; curves that went astray leave the plot at its top."""
     values = sorted(v for drawn in lines for v in drawn["y"] if math.isfinite(v))
-    if not values:
+    if not values or values[0] <= 0:
         return {}
-    top = 1.3 * values[int(0.9 * (len(values) - 1))]
-    return {"range": [0.9 * values[0], top]} if values[-1] > 2 * top else {}
+    top = min(values[-1], 3 * values[int(0.9 * (len(values) - 1))])
+    if top <= 3 * values[0]:
+        return {"range": [0.95 * values[0], 1.05 * top]}
+    edges = [math.log10(0.95 * values[0]), math.log10(1.05 * top)]
+    return log_axis(values[0], top) | {"range": edges}

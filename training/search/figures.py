@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from training.page.markup import Html, join, paragraph, percent, plot, tag
-from training.page.plots import BLUE, MARGIN, ORANGE
+from training.page.plots import BLUE, MARGIN, ORANGE, log_axis
 from training.page.words import count, listed
 
 from .adopted import BLUE_TO_ORANGE, ORANGE_TO_BLUE, adopted, mixed, plain_figure, quiet
@@ -42,14 +42,12 @@ def history(marked: Marked) -> Html:
 
 
 def _value_axis(marked: Marked) -> dict[str, Any]:
-    """Losses of trials that went astray would flatten the others: the worst quarter may lie beyond the top."""
+    """Losses far apart get a logarithmic axis: a few trials that went astray would flatten the others."""
     axis = {"title": {"text": marked.target}, "automargin": True}
-    values = sorted(trial.value for trial in marked.complete if trial.value is not None and math.isfinite(trial.value))
+    values = [trial.value for trial in marked.complete if trial.value is not None and math.isfinite(trial.value)]
     if marked.by_accuracy:
         return axis | {"tickformat": ".0%"}
-    if len(values) >= FEW and values[-1] > 4 * (middle := values[3 * len(values) // 4]):
-        return axis | {"range": [0.9 * values[0], 1.5 * middle]}
-    return axis
+    return axis | (log_axis(min(values), max(values)) if values and 0 < 3 * min(values) < max(values) else {})
 
 
 def weights(marked: Marked) -> tuple[dict[str, float], str]:

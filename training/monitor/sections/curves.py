@@ -128,7 +128,7 @@ def _in_words(stage: str, train: Sequence[Scalars], valid: Sequence[Scalars], be
     first, last = (_loss(train, i) for i in (0, -1))
     if len(train) > 1 and first is not None and last is not None:
         facts.append(f"the loss of a step went from {first:.4g} to {last:.4g}")
-    said = "; ".join(facts)
+    said = "; ".join(facts) or f"{count(len(train), 'step')} of {stage} recorded"
     sentence = f"{said[:1].upper()}{said[1:]}." if said else ""
     return " ".join([sentence, *not_finite([*train, *valid])]).strip()
 
