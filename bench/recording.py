@@ -55,7 +55,7 @@ class Training:
         self._sgd.zero_grad(set_to_none=True)
         self.stage.lap("copy")
         total, hits = 0.0, 0
-        for part, labels in zip(self._pixels.split(CHUNK), self._labels.split(CHUNK), strict=True):
+        for part, labels in zip(torch.split(self._pixels, CHUNK), torch.split(self._labels, CHUNK), strict=True):
             logits = self._network(part)
             loss = loss_sum(logits, labels, self._weights, 0.0)
             self.stage.lap("forward")

@@ -71,10 +71,11 @@ def test_saved_steps_and_validations_are_recorded(record: Recording) -> None:
 
 def test_recorded_numbers_are_those_of_the_step() -> None:
     """Norms, activations and dead units of a layer whose weights are known, over two passes of one step."""
-    head = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    linear = nn.Linear(2, 2)
     with torch.no_grad():
-        head[0].weight.copy_(torch.tensor([[3.0, 0.0], [0.0, -1.0]]))
-        head[0].bias.zero_()
+        linear.weight.copy_(torch.tensor([[3.0, 0.0], [0.0, -1.0]]))
+        linear.bias.zero_()
+    head = nn.Sequential(linear, nn.ReLU())
     found: list[Scalars] = []
     recorder = Recorder("head", 1, found.append)
     recorder.register_module(head, "h")
@@ -357,7 +358,7 @@ def test_options_that_need_a_record() -> None:
     """Named with the mend."""
     for options in ({"stop_on": ("Overfit",)}, {"profile_steps": 3}):
         with pytest.raises(ConfigError, match="record_interval"):
-            Monitoring(record_interval=0, **options)  # type: ignore[arg-type]
+            Monitoring(record_interval=0, **options)
     with pytest.raises(ConfigError, match="is none of LossNotDecreasing"):
         Monitoring.from_texts({"stop-on": "Slow"})
 

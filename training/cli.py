@@ -88,10 +88,11 @@ def fit(
 
 
 @app.command()
-@with_settings(hyperparameters=TrainingConfig, options=SearchOptions, job=JobOptions)
+@with_settings(hyperparameters=TrainingConfig, options=SearchOptions, recording=Monitoring, job=JobOptions)
 def tune(
     hyperparameters: dict[str, Any],
     options: dict[str, Any],
+    recording: dict[str, Any],
     job: dict[str, Any],
     data: Annotated[
         str | None, typer.Option(help="Folder with train/ valid/, or with one folder a class; s3://… for SageMaker.")
@@ -130,7 +131,7 @@ def tune(
     from .errors import ConfigError
     from .search import command
 
-    request = command.Request(hyperparameters, options, output, refit)
+    request = command.Request(hyperparameters, options, recording, output, refit)
 
     def confirm() -> bool:
         return yes or typer.confirm("start?", err=True)

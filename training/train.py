@@ -59,8 +59,8 @@ def _arguments(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argpar
     from training.errors import ConfigError
 
     parser = argparse.ArgumentParser(description="Train an image classifier as a SageMaker job.", allow_abbrev=False)
-    for split, names in CHANNELS.items():
-        found = next((environ[f"SM_CHANNEL_{name}"] for name in names if f"SM_CHANNEL_{name}" in environ), None)
+    for split, channels in CHANNELS.items():
+        found = next((environ[f"SM_CHANNEL_{name}"] for name in channels if f"SM_CHANNEL_{name}" in environ), None)
         parser.add_argument(f"--{split}", default=found, help=f"Folder of the {split} photos.")
     own = {
         "model_dir": environ.get("SM_MODEL_DIR", "/opt/ml/model"),

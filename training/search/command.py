@@ -9,6 +9,7 @@ from typing import Any
 
 from training.config import TrainingConfig
 from training.errors import ConfigError
+from training.monitor.settings import Monitoring
 
 from .best import read
 from .options import SearchOptions
@@ -25,6 +26,7 @@ class Request:
 
     hyperparameters: Mapping[str, Any]
     options: Mapping[str, Any]
+    recording: Mapping[str, Any]
     output: Path
     refit: bool
 
@@ -39,6 +41,11 @@ class Request:
         return SearchOptions.from_texts(self.options)
 
     @property
+    def monitoring(self) -> Monitoring:
+        """What jobs and the refit record."""
+        return Monitoring.from_texts(self.recording)
+
+    @property
     def space(self) -> Space:
         """What is searched. ConfigError names a mistake."""
         return space(self.hyperparameters, self.wanted.search, self.config)
@@ -51,12 +58,15 @@ def here(request: Request, data: Path, storage: str | None, features: Path | Non
 
     from .run import search
 
+    if request.recording and not request.refit:
+        name = next(iter(request.recording))
+        raise ConfigError(f"{name}: of a trial here its curve is kept and no more. Add --refit, or leave it out.")
     config, dimensions = request.config, request.space
     dataset, name = layout.load(data, **split), data.resolve().name
     best = search(dataset, config, dimensions, request.wanted, request.output, name, storage, features)
     if request.refit and best is not None:
         place = Place(request.output, features, keep_features=features is not None)
-        run(dataset, best, f"{name}-{best.backbone}", place)
+        run(dataset, best, f"{name}-{best.backbone}", place, request.monitoring)
 
 
 def on_sagemaker(
@@ -77,14 +87,14 @@ def on_sagemaker(
     if not confirm():
         say("nothing was started")
         return
+    recorded = request.monitoring
     if one_job:
-        texts = {"trials": wanted.trials, **request.options}
-        single.one_job(aws, config, texts, data, request.output, say, backbones=tuner.backbones(dimensions))
+        single.one_job(
+            aws, config, wanted, data, request.output, say, given=request.hyperparameters,
+            backbones=tuner.backbones(dimensions), monitoring=recorded,
+        )  # fmt: skip
         return
-    name = tuner.start(
-        aws, config, dimensions, data, say, trials=wanted.trials, objective=wanted.objective,
-        max_minutes=wanted.max_minutes or None,
-    )  # fmt: skip
+    name = tuner.start(aws, config, dimensions, data, wanted, say, monitoring=recorded)
     trials.wait(aws, name, say)
     attached(aws, name, request, data, say)
 
@@ -118,4 +128,4 @@ def attached(aws: Any, name: str, request: Request, data: str | None, say: Say) 
         hyperparameters = read(request.output / "best.json")
         if weights := request.config.weights:
             hyperparameters["weights"] = weights
-        single.refit(aws, hyperparameters, data, request.output, say)
+        single.refit(aws, hyperparameters, data, request.output, say, monitoring=request.monitoring)

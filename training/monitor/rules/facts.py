@@ -157,7 +157,7 @@ def parts(step: Step) -> dict[str, float]:
 
 def mean(values: Sequence[float]) -> float:
     """nan for none."""
-    return math.fsum(values) / len(values) if values else math.nan
+    return sum(values) / len(values) if values else math.nan
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -10,8 +10,8 @@ from . import facts
 from .facts import STAGE_NAMES, Run, clear, found, skipped
 
 FIRST_LOSS = 3.0
-"""Times ln(classes). A sound start costs about that much more than nothing: our linear heads exactly, since they begin
-at zero, and hidden ones a tenth more; three times it takes weights far too large."""
+"""Times ln(classes). Our linear heads begin at exactly that, being zero, and hidden ones a tenth above; three times it
+takes weights far too large."""
 SPREAD = 100.0
 """Between the standard deviations of layers' outputs. SageMaker allows 10 between variances of layers; PyTorch's own
 start loses a factor of two to three a layer, so that two hidden layers would break that."""

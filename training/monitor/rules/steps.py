@@ -106,8 +106,8 @@ def dataloader(run: Run) -> Finding:
 def wait_share(run: Run, stage: str) -> float:
     """Share of the time of steady steps that goes by waiting; 0 without any."""
     steps = _steady(run, stage)
-    total = math.fsum(step.total for step in steps)
-    return math.fsum(step.wait for step in steps) / total if total > 0 else 0.0
+    total = sum(step.total for step in steps)
+    return sum(step.wait for step in steps) / total if total > 0 else 0.0
 
 
 def _loading(run: Run, steps: Sequence[Step]) -> Loading:
@@ -175,7 +175,7 @@ def step_outlier(run: Run) -> Finding:
     deviation = 1.4826 * quantile([abs(step.total - usual) for step in steps], 0.5)
     limit = max(usual + OUTLIER_SIGMAS * deviation, OUTLIER_TIMES * usual)
     long = [step for step in steps if step.total > limit]
-    cost = math.fsum(step.total - usual for step in long) / math.fsum(step.total for step in steps)
+    cost = sum(step.total - usual for step in long) / sum(step.total for step in steps)
     fact = f"{len(long)} of {len(steps)} steps took more than {limit:.3g} s, where {usual:.3g} s is usual"
     if len(long) > MOST_OUTLIERS * len(steps):
         return clear(f"{fact}: too many for outliers, so that is how these steps are; see Dataloader.", FINETUNE)
@@ -183,7 +183,7 @@ def step_outlier(run: Run) -> Finding:
         return clear(f"{fact}, which cost {cost:.0%} of the time.", FINETUNE)
     slow, all_parts = [facts.parts(step) for step in long], [facts.parts(step) for step in steps]
     excess = {key: facts.mean([s[key] for s in slow]) - quantile([s[key] for s in all_parts], 0.5) for key in slow[0]}
-    excess["rest"] = facts.mean([step.total for step in long]) - usual - math.fsum(excess.values())
+    excess["rest"] = facts.mean([step.total for step in long]) - usual - sum(excess.values())
     phase = max(excess, key=excess.__getitem__)
     worst = max(long, key=lambda step: step.total)
     evidence = (

@@ -1,0 +1,112 @@
+"""What jobs cost at most, before they are started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .options import JobOptions
+from .session import Aws
+
+BUILT_IN = {
+    "ml.c5.xlarge": 0.204,
+    "ml.g4dn.xlarge": 0.736,
+    "ml.g4dn.2xlarge": 0.94,
+    "ml.g5.xlarge": 1.408,
+    "ml.g5.2xlarge": 1.515,
+    "ml.g6.xlarge": 1.127,
+    "ml.m5.xlarge": 0.23,
+}
+"""Dollars an hour of training in the cheaper US regions, where AWS's price list cannot be asked."""
+
+BUILT_IN_DATE = "2026-11"
+
+_PRICING_REGION = "us-east-1"
+"""The price list of all regions is asked there."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """Dollars an hour of one machine, and who says so."""
+
+    dollars: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An upper bound: every job runs until AWS ends it."""
+
+    jobs: int
+    options: JobOptions
+    price: Price | None
+
+    @property
+    def dollars(self) -> float | None:
+        """At most; None where the price is unknown."""
+        return None if self.price is None else self.hours * self.price.dollars
+
+    @property
+    def hours(self) -> float:
+        """Of machines, at most."""
+        return self.jobs * self.options.max_hours * self.options.instance_count
+
+    def lines(self) -> Iterator[str]:
+        """For people: the amount first, then what it assumes."""
+        options = self.options
+        machines = f"{options.instance_count} x {options.instance_type}"
+        jobs = f"{self.jobs} job{'s' if self.jobs > 1 else ''} x {options.max_hours:g} h x {machines}"
+        if self.price is None or self.dollars is None:
+            yield f"cost: unknown, since the price of {options.instance_type} is; {self.hours:g} hours of it at most"
+            yield f"      {jobs}; see https://aws.amazon.com/sagemaker/pricing/"
+        else:
+            yield f"cost: at most {self.dollars:.2f} dollars"
+            yield f"      {jobs} x {self.price.dollars:g} dollars an hour ({self.price.source})"
+        yield "      jobs that end sooner cost less; disks, storage in S3 and taxes are not counted"
+        if options.spot:
+            yield "      spot is usually cheaper; not counted"
+
+
+def estimate(aws: Aws, jobs: int) -> Estimate:
+    """For so many jobs of the connection's options. Never an error: a price that cannot be asked is looked up here."""
+    return Estimate(jobs, aws.options, _asked(aws) or _looked_up(aws.options.instance_type))
+
+
+def _looked_up(instance_type: str) -> Price | None:
+    dollars = BUILT_IN.get(instance_type)
+    return (
+        None if dollars is None else Price(dollars, f"{BUILT_IN_DATE}, US regions; AWS's price list was not to be had")
+    )
+
+
+def _asked(aws: Aws) -> Price | None:
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    quick = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
+    wanted = {"instanceName": aws.options.instance_type, "regionCode": aws.region}
+    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
+    try:
+        client = aws.boto.client("pricing", region_name=_PRICING_REGION, config=quick)
+        pages = client.get_paginator("get_products").paginate(ServiceCode="AmazonSageMaker", Filters=filters)
+        found = [json.loads(product) for page in pages for product in page["PriceList"]]
+    except (BotoCoreError, ClientError, ValueError):  # no permission to ask for prices is no reason to stop
+        return None
+    dollars = [amount for product in found if _is_training(product) for amount in _hourly(product)]
+    return Price(max(dollars), f"AWS's price list, {aws.region}") if dollars else None
+
+
+def _is_training(product: dict[str, Any]) -> bool:
+    attributes = product.get("product", {}).get("attributes", {})
+    kind = f"{attributes.get('component', '')} {attributes.get('usagetype', '')}".lower()
+    return "train" in kind and "spot" not in kind and "cluster" not in kind
+
+
+def _hourly(product: dict[str, Any]) -> Iterator[float]:
+    for term in product.get("terms", {}).get("OnDemand", {}).values():
+        for dimension in term.get("priceDimensions", {}).values():
+            amount = float(dimension.get("pricePerUnit", {}).get("USD", 0))
+            if amount:
+                yield amount

@@ -1,0 +1,129 @@
+"""Labelled folders -> S3, once: the key holds the photos' fingerprint, a marker is written when all are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from training.errors import DataError
+
+from .errors import AwsError, told
+from .session import Aws
+
+Say = Callable[[str], None]
+
+WEIGHTS = "weights"
+"""Channel of a file of weights."""
+
+CHANNELS = Path("/opt/ml/input/data")
+"""Where a job finds its channels."""
+
+_THREADS = 8
+
+
+def upload(aws: Aws, data: str | Path, say: Say) -> str:
+    """The `s3://…/` URI of labelled folders; what already is one passes as it is.
+
+    Of a folder the photos of its dataset are uploaded, and nothing else. The same photos are uploaded once, and an
+    upload that was cut off goes on. DataError for folders that cannot be trained on, AwsError for S3's answers.
+    """
+    from training.data import layout  # which imports torch
+
+    if str(data).startswith("s3://"):
+        return f"{str(data).rstrip('/')}/"
+    dataset = layout.load(Path(data))
+    photos = {example.name: example.path for example in dataset}
+    _require_text(photos)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        hashes = dict(zip(photos, pool.map(layout.content_hash, photos.values()), strict=True))
+    fingerprint = layout.fingerprint(hashes)
+    prefix, marker = aws.key("data", fingerprint), aws.key("data", f"{fingerprint}.json")
+    uri = f"s3://{aws.bucket}/{prefix}/"
+    with told(f"photos to s3://{aws.bucket}"):
+        if _exists(aws, marker):
+            say(f"photos: {len(photos)} are at {uri} already")
+            return uri
+        _send(aws, prefix, photos, say)
+        summary = {"fingerprint": fingerprint, "photos": len(photos), "counts": dataset.counts()}
+        aws.s3.put_object(Bucket=aws.bucket, Key=marker, Body=json.dumps(summary).encode(), **encryption(aws))
+    say(f"photos: {len(photos)} at {uri}")
+    return uri
+
+
+def upload_weights(aws: Aws, path: Path) -> tuple[str, str]:
+    """URI of the folder that holds a file of weights, by its content, and its path within a job."""
+    from training.data.files import content_hash
+
+    try:
+        digest = content_hash(path)[:12]
+    except OSError as error:
+        raise DataError(f"weights: {path} cannot be read ({error.strerror})") from None
+    key = aws.key(WEIGHTS, digest, path.name)
+    with told(f"weights to s3://{aws.bucket}"):
+        if not _exists(aws, key):
+            aws.s3.upload_file(str(path), aws.bucket, key, ExtraArgs=encryption(aws) or None)
+    return aws.uri(WEIGHTS, digest) + "/", str(CHANNELS / WEIGHTS / path.name)
+
+
+def encryption(aws: Aws) -> dict[str, str]:
+    """What S3 is told where the options name a key."""
+    key = aws.options.kms_key
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+
+
+def _require_text(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{name!r} has a name that is no text, which S3 cannot keep. Rename it.") from None
+
+
+def _exists(aws: Aws, key: str) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        aws.s3.head_object(Bucket=aws.bucket, Key=key)
+    except ClientError as error:
+        # Without the permission to list, S3 answers 403 for what is not there.
+        if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "403"):
+            raise
+        return False
+    return True
+
+
+def _send(aws: Aws, prefix: str, photos: dict[str, Path], say: Say) -> None:
+    """What is not there yet; the key has the fingerprint in it, so that what is there in full is the same."""
+    there = _sizes(aws, f"{prefix}/")
+    missing = [name for name, path in photos.items() if there.get(f"{prefix}/{name}") != path.stat().st_size]
+    size = sum(photos[name].stat().st_size for name in missing)
+    say(f"photos: uploading {len(missing)} of {len(photos)} ({size / 1e6:.1f} MB)")
+    extra = encryption(aws) or None
+
+    def put(name: str) -> None:
+        aws.s3.upload_file(str(photos[name]), aws.bucket, f"{prefix}/{name}", ExtraArgs=extra)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for count, _ in enumerate(pool.map(put, missing), 1):
+                if count % 1000 == 0:
+                    say(f"photos: {count} of {len(missing)}")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _sizes(aws: Aws, prefix: str) -> dict[str, int]:
+    pages: Any = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=aws.bucket, Prefix=prefix)
+    return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
+
+
+def parse(uri: str) -> tuple[str, str]:
+    """Bucket and key of an `s3://` URI; AwsError if it is none."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
+        raise AwsError(f"{uri!r} is no S3 URI. Write s3://BUCKET/PREFIX")
+    return bucket, key
