@@ -42,6 +42,7 @@ bench: $(VENV)/.dev $(MODEL)
 	$(PY) -m bench.server
 	$(PY) -m bench.training
 	$(PY) -m bench.recording
+	$(PY) -m bench.search
 
 openapi: $(VENV)/.run
 	$(PY) -m lambda_api openapi > docs/openapi.json

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -62,10 +62,10 @@ def weights_for(backbone: str, folder: Path) -> list[str]:
     return ["--weights", str(file)]
 
 
-def backbone_pass(backbone: Backbone, data: Path) -> tuple[float, int]:
-    """Seconds of one pass over all photos, decoded before, and how many there are."""
+def backbone_pass(backbone: Backbone, photos: Iterable[layout.Example]) -> tuple[float, int]:
+    """Seconds of one pass over these photos, decoded before, and how many there are."""
     memory.keep_activations()
-    pixels = [to_tensor(example.path.read_bytes(), backbone.preprocessing) for example in layout.load(data)]
+    pixels = [to_tensor(photo.path.read_bytes(), backbone.preprocessing) for photo in photos]
     extractor = Extractor(backbone, torch.device("cpu"))
     batches = [pixels[i : i + extractor.chunk] for i in range(0, len(pixels), extractor.chunk)]
     extractor(batches[0])
@@ -85,7 +85,9 @@ def seconds(*command: str) -> float:
 def report(backbone: str, data: Path, folder: Path) -> Iterator[str]:
     """The lines of one backbone."""
     weights = weights_for(backbone, folder)
-    once, photos = backbone_pass(load(TrainingConfig(backbone=backbone, weights="".join(weights[1:]))), data)
+    once, photos = backbone_pass(
+        load(TrainingConfig(backbone=backbone, weights="".join(weights[1:]))), layout.load(data)
+    )
     fit = ["-m", "training", "fit", "--data", str(data), "--backbone", backbone, *weights]
     fit += ["--cache", str(folder / f"cache-{backbone}"), "--output", str(folder / "run")]
     cold = seconds(*fit)

@@ -19,7 +19,11 @@ RULES = {
     "the archive's probe": (["model_serving/probe.py"], {"inference"}, set()),
     "the function": (["lambda_api/*.py"], set(), {"boto3", "botocore"}),
     "the client": (["client/*.py"], {"client", "lambda_api.schema"}, {"boto3"}),
-    "training": (["training/**/*.py"], {"training", "model_serving.classifier", "model_serving.archive"}, HEAVY),
+    "training": (
+        ["training/**/*.py"],
+        {"training", "model_serving.classifier", "model_serving.archive", "model_serving.errors"},
+        HEAVY,
+    ),
 }
 
 
@@ -47,6 +51,15 @@ def test_rooms_import_only_what_they_may(room: str) -> None:
             top = name.partition(".")[0]
             assert top not in OURS or within(name, ours), f"{path.name} of {room} imports {name}"
             assert top not in HEAVY or top in heavy, f"{path.name} of {room} imports {name}"
+
+
+def test_training_needs_aws_only_where_it_is_used() -> None:
+    """SageMaker's SDK and boto3 are imported inside functions: they are an extra, and take seconds."""
+    for path in ROOT.glob("training/**/*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert not {name.partition(".")[0] for name in names} & {"sagemaker", "boto3", "botocore"}, path
 
 
 def test_nothing_imports_the_local_stack() -> None:
