@@ -63,7 +63,7 @@ class Training:
             total += loss.item()
             self.stage.lap("backward")
             if self.stage.saving:
-                hits += int((logits.argmax(dim=1) == labels).sum())
+                hits += self.stage.right(logits, labels)
         self._sgd.step()
         self.stage.lap("optimizer")
         if self.stage.saving:

@@ -100,6 +100,12 @@ def test_what_noise_may_have_done_is_not_told() -> None:
     assert one("LossNotDecreasing", epochs([0.5, 0.4, *[0.82, 0.72] * 5])).status == CLEAR
 
 
+def test_a_loss_that_creeps_up_wants_larger_steps() -> None:
+    """By less than a hundredth it stands still."""
+    assert "larger step" in one("LossNotDecreasing", epochs([1.0, *[1.005] * 11])).mend
+    assert "smaller step" in one("LossNotDecreasing", epochs([1.0, *[1.015] * 11])).mend
+
+
 @pytest.mark.parametrize(("noise", "status"), [(0.016, FOUND), (0.017, CLEAR)])
 def test_a_loss_that_stands_still_does_so_surely(noise: float, status: str) -> None:
     """Three times the noise is less than a tenth of it."""
@@ -214,6 +220,7 @@ def test_batches_far_above_guessing(factors: Sequence[float], status: str) -> No
     found = one("ExplodingTensor", Recording(about(), lines))
     assert found.status == status
     assert ("--learning-rate 0.0005" in found.mend) == (status == FOUND)
+    assert ("11.0 times" in found.evidence) == (status == FOUND)
 
 
 @pytest.mark.parametrize(("gradient", "loss", "status"), [(1100, 1.2, FOUND), (900, 1.2, CLEAR), (1100, 0.9, CLEAR)])
@@ -221,7 +228,9 @@ def test_a_gradient_that_grows(gradient: float, loss: float, status: str) -> Non
     """A thousandfold, twice, and it does harm."""
     values = [(1.0, 1.0)] * 3 + [(gradient, loss)] * 2
     lines = [saved(10 * n, loss=GUESS * share, gradient_norm=norm) for n, (norm, share) in enumerate(values, 1)]
-    assert one("ExplodingTensor", Recording(about(), lines)).status == status
+    found = one("ExplodingTensor", Recording(about(), lines))
+    assert found.status == status
+    assert ("gradient" in found.evidence) == (status == FOUND)
 
 
 def test_a_bad_start_is_not_an_explosion() -> None:
@@ -238,7 +247,7 @@ def run_with_accuracy(train: list[float], valid: list[float], right: float, held
 
 
 @pytest.mark.parametrize(
-    ("kept", "held", "status"), [(0.83, 0.7, CLEAR), (0.77, 0.7, FOUND), (0.77, 0.86, CLEAR)]
+    ("kept", "held", "status"), [(0.83, 0.7, CLEAR), (0.77, 0.84, FOUND), (0.77, 0.86, CLEAR)]
 )  # fmt: skip
 def test_knowing_photos_by_heart(kept: float, held: float, status: str) -> None:
     """Training photos are known, and validation sees less than four fifths of it; by accuracy too."""
@@ -250,35 +259,38 @@ def test_knowing_photos_by_heart(kept: float, held: float, status: str) -> None:
 
 
 def test_a_small_validation_set_must_be_clear_about_it() -> None:
-    """With ten photos a quarter less may be bad luck, with a hundred it is not."""
+    """With ten photos a quarter less may be bad luck, with 14 it is hardly."""
     recording = run_with_accuracy([2.0, 1.0, 0.1, 0.05, 0.03, 0.02], [2.0, 1.8, 1.5, 1.2, 1.2, 1.2], 1.0, 0.75)
+    recording.about["photos"] = {"train": 20, "valid": 14}
     assert one("Overfit", recording).status == FOUND
     recording.about["photos"] = {"train": 20, "valid": 10}
     assert one("Overfit", recording).status == CLEAR
 
 
-def test_half_learned_is_overfit_only_if_nothing_of_it_holds() -> None:
+@pytest.mark.parametrize(
+    ("left", "kept", "status"), [(0.45, 0.45, FOUND), (0.45, 0.55, CLEAR), (0.55, 0.45, CLEAR), (0.11, 0.6, CLEAR)]
+)
+def test_half_learned_is_overfit_if_less_than_half_of_it_holds(left: float, kept: float, status: str) -> None:
     """As with shuffled labels, before the end."""
-    train = [2.3, 2.0, 1.5, 1.2, 1.0, 0.9, 0.9, 0.9]
-    assert one("Overfit", run_with_accuracy(train, [2.3] * 8, 0.8, 0.1)).status == FOUND
-    assert one("Overfit", run_with_accuracy(train, [2.3, 2.1, 1.9, *[1.6] * 5], 0.8, 0.5)).status == CLEAR
+    train = [max(GUESS * left, loss) for loss in falling(20)]
+    valid = [GUESS - kept * (GUESS - loss) for loss in train]
+    assert one("Overfit", run_with_accuracy(train, valid, 0.8, 0.3)).status == status
 
 
-@pytest.mark.parametrize(("worst", "status"), [(0.54, CLEAR), (0.56, FOUND)])
-def test_validation_that_gets_worse_again(worst: float, status: str) -> None:
-    """By a tenth of its best, while training goes on to improve."""
-    train, valid = [2.0, 1.0, 0.9, 0.8, 0.7, 0.6], [2.0, 1.0, 0.5, worst, worst, worst]
+@pytest.mark.parametrize(
+    ("best", "worst", "status"),
+    [(1.0, 1.09, CLEAR), (1.0, 1.11, FOUND), (0.1, 0.145, CLEAR), (0.1, 0.147, FOUND), (0.01, 0.02, CLEAR)],
+)
+def test_validation_that_gets_worse_again(best: float, worst: float, status: str) -> None:
+    """By a tenth of its best, and by more than next to nothing, while training goes on to improve."""
+    train, valid = [2.0, 1.0, 0.9, 0.8, 0.7, 0.6], [2.0, 1.5, best, worst, worst, worst]
     assert one("Overfit", epochs(train, valid)).status == status
     assert one("Overfit", epochs([*train[:2], 0.5, *train[3:]], valid)).status == CLEAR
 
 
-def test_what_is_nearly_perfect_is_not_overfit() -> None:
-    """A tenth of next to nothing."""
-    assert one("Overfit", epochs([2.0, 1.0, 0.5, 0.3, 0.2, 0.1], [2.0, 0.5, 0.01, 0.02, 0.02, 0.02])).status == CLEAR
-
-
 def test_overfit_is_not_told_early() -> None:
     """Four epochs of anything say little."""
+    assert one("Overfit", run_with_accuracy([2.0, 0.1, *[0.01] * 3], [2.3] * 5, 1.0, 0.1)).status == FOUND
     assert one("Overfit", run_with_accuracy([2.0, 0.1, 0.01, 0.01], [2.3] * 4, 1.0, 0.1)).status == SKIPPED
 
 
@@ -306,6 +318,12 @@ def test_early_stopping_is_not_overtraining(patience: int) -> None:
     recording.about["hyperparameters"]["patience"] = patience
     recording.about["status"] = "done"
     assert one("Overtraining", recording).status == CLEAR
+
+
+@pytest.mark.parametrize(("end", "status"), [(0.992, CLEAR), (0.988, FOUND)])
+def test_training_must_get_somewhere_to_be_overtrained(end: float, status: str) -> None:
+    """By a hundredth at least."""
+    assert one("Overtraining", epochs([1.0, *[end] * 30], [0.9, *[1.0] * 30])).status == status
 
 
 def test_a_run_that_learns_nothing_is_not_overtrained() -> None:
@@ -401,14 +419,18 @@ def test_classes_of_unequal_size_that_nobody_makes_up_for() -> None:
 def test_classes_of_unequal_size_that_are_found_alike() -> None:
     """Balanced, with recalls that differ by less than chance may."""
     assert one("ClassImbalance", imbalanced((0.87, 0.87))).status == CLEAR
-    assert one("ClassImbalance", imbalanced((0.69, 0.87))).status == CLEAR
+    assert one("ClassImbalance", imbalanced((0.68, 0.87))).status == CLEAR
     assert one("ClassImbalance", imbalanced(None)).status == SKIPPED
+    half = imbalanced((0.87, 0.87))
+    for line in half.scalars:
+        del line.values["recall_common"]
+    assert one("ClassImbalance", half).status == SKIPPED
 
 
 def test_rare_classes_that_are_left_behind() -> None:
     """Told once a few epochs have shown it; what is left to do depends on the balance."""
     assert one("ClassImbalance", imbalanced((0.3, 0.87), length=4)).status == SKIPPED
-    found = one("ClassImbalance", imbalanced((0.6, 0.87)))
+    found = one("ClassImbalance", imbalanced((0.66, 0.87)))
     assert found.status == FOUND and "--balance" not in found.mend and "Add photos" in found.mend
     assert "--balance 1" in one("ClassImbalance", imbalanced((0.6, 0.87), balance=0.3)).mend
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.labelled import make_folders, random_weights
+from training.aws.debugger import RULE_COLLECTIONS
 from training.monitor.recording import EVAL, Recording
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,10 @@ train, evaluation = (
     for mode in (modes.TRAIN, modes.EVAL)
 )
 shapes = [list(gradient.value(step, mode=modes.TRAIN).shape) for step in gradient.steps(mode=modes.TRAIN)]
-print(json.dumps({"names": trial.tensor_names(), "train": train, "eval": evaluation, "shapes": shapes}))
+relu, before = (trial.tensor(f"fc.1.relu_{way}put_output_0").value(10, mode=modes.TRAIN) for way in ("out", "in"))
+more = {"predictions": list(trial.tensor("predictions_output_0").value(10, mode=modes.TRAIN).shape)}
+more |= {"relu": list(relu.shape), "lowest": [float(relu.min()), float(before.min())]}
+print(json.dumps({**more, "names": trial.tensor_names(), "train": train, "eval": evaluation, "shapes": shapes}))
 """
 
 
@@ -104,6 +108,10 @@ def test_smdebug_reads_the_run(fit: list[str], tmp_path: Path) -> None:
     assert found["shapes"] == [[16, 512]] * 8
     assert {"Sequential_0.weight", "Sequential_2.bias", "gradient/Sequential_2.weight"} <= set(found["names"])
     assert not [name for name in found["names"] if "layer4" in name]
+    # What SageMaker's DeadRelu, PoorWeightInitialization and ClassImbalance look for.
+    assert {"head.1.relu_output_output_0", "fc.1.relu_input_output_0", "labels_output_0"} <= set(found["names"])
+    assert found["predictions"] == [8]
+    assert found["relu"] == [8, 16] and found["lowest"][0] >= 0 > found["lowest"][1]
 
 
 def test_a_job_s_configuration_is_obeyed(fit: list[str], tmp_path: Path) -> None:
@@ -112,7 +120,11 @@ def test_a_job_s_configuration_is_obeyed(fit: list[str], tmp_path: Path) -> None
         "S3OutputPath": "s3://bucket/debug",
         "LocalPath": str(tmp_path / "tensors"),
         "HookParameters": {"save_interval": "5"},
-        "CollectionConfigurations": [{"CollectionName": "losses"}, {"CollectionName": "gradients"}],
+        "CollectionConfigurations": [
+            {"CollectionName": name, "CollectionParameters": {"include_regex": regex} if regex else {}}
+            for collections in RULE_COLLECTIONS.values()
+            for name, regex in collections.items()
+        ],
     }
     file = tmp_path / "debughookconfig.json"
     file.write_text(json.dumps(configuration))

@@ -400,10 +400,11 @@ def test_rule_verdicts_and_the_profiler_report_come_home(here: World, tmp_path: 
 
     def verdicts(status: str) -> dict[str, Any]:
         rule = {"RuleConfigurationName": "Overfit", "RuleEvaluationStatus": status, "StatusDetails": "at step 40\n"}
+        quiet = {"RuleConfigurationName": "DeadRelu", "RuleEvaluationStatus": "NoIssuesFound"}
         fine = {"RuleConfigurationName": "CPUBottleneck", "RuleEvaluationStatus": "NoIssuesFound"}
         output = {"S3OutputPath": f"s3://{BUCKET}/whippet/jobs"}
         return {
-            "DebugRuleEvaluationStatuses": [rule],
+            "DebugRuleEvaluationStatuses": [quiet, rule],
             "ProfilerRuleEvaluationStatuses": [fine],
             "ProfilerConfig": output,
         }
@@ -411,6 +412,7 @@ def test_rule_verdicts_and_the_profiler_report_come_home(here: World, tmp_path: 
     scripted(aws, here, verdicts("InProgress"), verdicts("IssuesFound"))
     found = reports.bring(aws, "job-1", tmp_path / "run", said.append, sleep=naps.append)
     assert [(rule.kind, rule.name, rule.status) for rule in found] == [
+        ("debugger", "DeadRelu", "NoIssuesFound"),
         ("debugger", "Overfit", "IssuesFound"),
         ("profiler", "CPUBottleneck", "NoIssuesFound"),
     ]
@@ -418,7 +420,7 @@ def test_rule_verdicts_and_the_profiler_report_come_home(here: World, tmp_path: 
     assert said[1] == "debugger  Overfit        IssuesFound     at step 40"
     written = json.loads((tmp_path / "run" / "sagemaker" / "rules.json").read_text())
     assert written["job"] == "job-1"
-    assert written["rules"][0]["details"] == "at step 40"
+    assert written["rules"][1]["details"] == "at step 40"
     folder = tmp_path / "run" / "sagemaker" / "profiler"
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
         "profiler-report.html",

@@ -175,7 +175,7 @@ def test_answers_of_aws_are_one_line_that_says_what_to_do(case: str) -> None:
 
 def test_mistakes_of_ours_are_not_blamed_on_aws() -> None:
     """A bug stays a traceback, an interrupt an interrupt, an error of ours what it is."""
-    for error in (KeyError("x"), ValueError("of ours"), ConfigError("epochs: …")):
+    for error in (KeyError("x"), ValueError("of ours"), ConfigError("epochs: …"), AwsError("an IAM role", "x")):
         with pytest.raises(type(error)) as caught, told("starting x"):
             raise error
         assert caught.value is error

@@ -170,7 +170,7 @@ class FineTuning:
         self._sgd.zero_grad(set_to_none=True)
         size = CHUNK["cpu"] if self._world.device.type == "cpu" else len(batch)
         parts = list(zip(torch.split(batch, size), torch.split(targets, size), strict=True))
-        total, hits = 0.0, 0.0
+        total, hits = 0.0, 0
         for number, (part, part_targets) in enumerate(parts, 1):
             with self._alone() if number < len(parts) else nullcontext():
                 with self._autocast():
@@ -182,7 +182,7 @@ class FineTuning:
                 total += loss.item()
                 self._watch.lap("backward")
                 if self._watch.saving:
-                    hits += _hits(logits, part_targets)
+                    hits += self._watch.right(logits, part_targets)
         if self._watch.saving:
             rate = float(self._schedule.get_last_lr()[0])
             self._watch.save(loss=total / len(batch), accuracy=hits / len(batch), learning_rate=rate)
@@ -242,12 +242,6 @@ class FineTuning:
         self._best.loss, self._best.epoch = state["best"]["loss"], state["best"]["epoch"]
         self._best.state = state["best"]["state"]
         self._history = [Epoch(**epoch) for epoch in state["history"]]
-
-
-def _hits(logits: torch.Tensor, targets: torch.Tensor) -> int:
-    """How many answers are right; of mixed targets the larger part counts."""
-    labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
-    return int((logits.argmax(dim=1) == labels).sum())
 
 
 def _outputs(network: nn.Module, head_name: str) -> int:

@@ -89,7 +89,7 @@ def train_head(
             watch.lap("optimizer")
             total, seen = total + loss.item(), seen + len(batch)
             if watch.saving:
-                hits = (logits.argmax(dim=1) == labels[batch]).double().mean().item()
+                hits = watch.right(logits, labels[batch]) / len(batch)
                 watch.save(loss=loss.item() / len(batch), accuracy=hits, learning_rate=float(schedule.get_last_lr()[0]))
             watch.end_step(len(batch))
             schedule.step()

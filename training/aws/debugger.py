@@ -13,7 +13,7 @@ from .source import LAST_WITH_SMDEBUG
 SYSTEM_INTERVAL_MS = 500
 
 HOOK_COLLECTIONS = ("weights", "biases", "scalars")
-"""Saved beside what the rules ask for; the SDK merges both lists and would keep a name twice."""
+"""Saved beside what the rules ask for; a name that is there too, with other parameters, would be sent twice."""
 
 RULE_COLLECTIONS = {
     "LossNotDecreasing": {"losses": ""},
@@ -78,7 +78,6 @@ def debug_rules(interval: int) -> list[Any]:
     rules = []
     for name in DEBUG_RULES:
         base = getattr(rule_configs, _FUNCTIONS.get(name, name.lower()))()
-        base = {key: value for key, value in base.items() if key != "CollectionConfigurations"}
         wanted = RULE_COLLECTIONS.get(name, {})
         collections = [_collection(each, interval, expression) for each, expression in wanted.items()]
         parameters = RULE_PARAMETERS.get(name)

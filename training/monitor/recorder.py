@@ -73,6 +73,7 @@ class Recorder:
         self._groups: dict[str, list[nn.Parameter]] = {}
         self._seen: dict[str, _Seen] = {}
         self._values: dict[str, float] = {}
+        self._tensors: dict[str, list[torch.Tensor]] = {}
         self._mode, self._epoch, self.step = TRAIN, 0, 0
         self._due = False
 
@@ -92,6 +93,9 @@ class Recorder:
         for name, layer in module.named_modules(prefix=prefix):
             if isinstance(layer, (nn.Linear, nn.ReLU)):
                 layer.register_forward_hook(self._watcher(name or type(layer).__name__, isinstance(layer, nn.ReLU)))
+            if isinstance(layer, nn.ReLU) and self._smdebug:
+                # Before it: an inplace one overwrites what it is given.
+                layer.register_forward_pre_hook(self._keeper(f"{name}.relu_input"))
 
     def register_parameters(self, name: str, parameters: Iterable[nn.Parameter]) -> None:
         """Watch the norm of these weights together, as those of a stage of the backbone."""
@@ -111,7 +115,7 @@ class Recorder:
         self._epoch = epoch
         if self._mode == TRAIN:
             self.step = self.step + 1 if step is None else step
-        self._values, self._seen = {}, {}
+        self._values, self._seen, self._tensors = {}, {}, {}
         due = self._mode == EVAL or self.step == 1 or self.step % (self._interval or 1) == 0
         self._due = bool(self._interval) and due
         if self._smdebug and self._module is not None:
@@ -129,10 +133,16 @@ class Recorder:
             seen.add(value, relu=False)
             self._values |= seen.values(name)
 
+    def keep(self, name: str, value: torch.Tensor) -> None:
+        """Rows of a tensor for smdebug alone, as SageMaker's rules look for it by its name; passes of a step add up."""
+        if self._smdebug and self._mode == TRAIN:
+            self._tensors.setdefault(name, []).append(value.detach().clone())
+
     def end_step(self) -> bool:
         """The step is over, its gradients still there; whether a record was written."""
         if self._smdebug and self._module is not None:
-            self._smdebug.end_step(self._mode, self._module, self._values)
+            tensors = {name: torch.cat(parts) for name, parts in self._tensors.items()}
+            self._smdebug.end_step(self._mode, self._module, self._values, tensors)
         if not self._due:
             return False
         if self._mode == TRAIN:
@@ -145,10 +155,15 @@ class Recorder:
 
     def _watcher(self, name: str, relu: bool) -> Callable[..., None]:
         def look(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+            if relu:
+                self.keep(f"{name}.relu_output", output)
             if self._due and self._mode == TRAIN:
                 self._seen.setdefault(name, _Seen()).add(output, relu=relu)
 
         return look
+
+    def _keeper(self, name: str) -> Callable[..., None]:
+        return lambda _module, inputs: self.keep(name, inputs[0])
 
     def _norms(self) -> dict[str, float]:
         """Norms of weights and gradients, one by one and of all together; one wait for the GPU in all."""

@@ -15,6 +15,9 @@ import torch
 from torch import nn
 
 COLLECTIONS = ("losses", "gradients", "weights", "biases", "scalars")
+TENSORS = ("relu_input", "relu_output", "labels", "predictions")
+"""Parts of the names of tensors beside them, by which SageMaker's rules DeadRelu and the like find them."""
+
 LOSS = "CrossEntropyLoss"
 """Under a name with "loss" in it smdebug's collection of losses finds it; the rules of SageMaker look there."""
 
@@ -42,7 +45,12 @@ class SmdebugHook:
             else:
                 every = {smd.modes.TRAIN: interval, smd.modes.EVAL: 1}
                 save = smd.SaveConfig({mode: smd.SaveConfigMode(save_interval=n) for mode, n in every.items()})
-                hook = smd.Hook(str(_free(folder)), save_config=save, include_collections=list(COLLECTIONS))
+                hook = smd.Hook(
+                    str(_free(folder)),
+                    save_config=save,
+                    include_collections=list(COLLECTIONS),
+                    include_regex=[f".*{name}" for name in TENSORS],
+                )
         except Exception as error:  # a frozen library on a newer torch may raise anything
             say(f"note: smdebug is installed but cannot be used ({error}); the run is recorded without it")
             return None
@@ -53,21 +61,27 @@ class SmdebugHook:
         module._module_name = type(module).__name__  # type: ignore[assignment]  # what registering would have set
         self._try(lambda hook: (hook.set_mode(self._modes[mode]), hook.forward_pre_hook(module, ())))
 
-    def end_step(self, mode: str, module: nn.Module, values: Mapping[str, float]) -> None:
-        """Gradients of the head, loss and scalars of the step."""
-        self._try(lambda hook: self._save(hook, mode, module, values))
+    def end_step(
+        self, mode: str, module: nn.Module, values: Mapping[str, float], tensors: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Gradients of the head, loss and scalars of the step, and tensors by name."""
+        self._try(lambda hook: self._save(hook, mode, module, values, tensors))
 
     def close(self) -> None:
         """Write what is left."""
         self._try(lambda hook: hook.close())
 
-    def _save(self, hook: Any, mode: str, module: nn.Module, values: Mapping[str, float]) -> None:
+    def _save(
+        self, hook: Any, mode: str, module: nn.Module, values: Mapping[str, float], tensors: Mapping[str, torch.Tensor]
+    ) -> None:
         if mode == "TRAIN":
             for name, parameter in module.named_parameters():
                 if parameter.grad is not None:
                     hook.backward_hook(f"{type(module).__name__}_{name}")(parameter.grad)
         if "loss" in values:
             hook.record_tensor_value(LOSS, torch.tensor(values["loss"]))
+        for name, tensor in tensors.items():
+            hook.record_tensor_value(name, tensor)
         for name in ("accuracy", "learning_rate"):
             if name in values:
                 hook.save_scalar(name, values[name], sm_metric=False)

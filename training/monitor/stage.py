@@ -100,6 +100,14 @@ class Stage:
         """What passed since the last lap was spent on `phase`, one of `clock.PHASES`."""
         self._clock.lap(phase)
 
+    def right(self, logits: torch.Tensor, targets: torch.Tensor) -> int:
+        """How many answers of a pass are right; of mixed targets (N, classes) the larger part counts."""
+        labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        predictions = logits.argmax(dim=1)
+        self._recorder.keep("labels", labels)
+        self._recorder.keep("predictions", predictions)
+        return int((predictions == labels).sum())
+
     def save(self, **values: float) -> None:
         """Numbers of this step: `loss`, `accuracy`, `learning_rate`."""
         for name, value in values.items():
