@@ -23,10 +23,13 @@ Step = Callable[[torch.Tensor, torch.Tensor], object]
 def tried(photos: Photos, batches: Batches, world: World, step: Step) -> Iterator[tuple[int, float]]:
     """Processes and seconds a step: 0, 2, 4 … up to the cores, until more of them are no faster.
 
-    `step` takes pixels and labels and leaves the network as it was. Every process of the run calls this.
+    It ends earlier, perhaps before the first, where there are too few photos to tell. `step` takes pixels and labels
+    and leaves the network as it was. Every process of the run calls this.
     """
     fastest = float("inf")
     for workers in range(0, min(MAX_WORKERS, max(2, cores() // world.neighbours)) + 1, 2):
+        if len(batches) <= _warm(workers):
+            return
         seconds = _seconds(photos, batches, workers, world, step)
         yield workers, seconds
         if seconds > BETTER * fastest:
@@ -34,14 +37,17 @@ def tried(photos: Photos, batches: Batches, world: World, step: Step) -> Iterato
         fastest = seconds
 
 
+def _warm(workers: int) -> int:
+    """Batches read ahead while the clock stood still would flatter."""
+    return WARM + 2 * workers
+
+
 def _seconds(photos: Photos, batches: Batches, workers: int, world: World, step: Step) -> float:
-    """Of one step, the slowest process's. Batches read ahead while the clock stood still would flatter."""
-    warm, timed, started, done = WARM + 2 * workers, STEPS + workers, 0.0, 0
-    for pixels, labels in islice(loader(photos, batches, workers, world), warm + timed):
+    """Of one step, the slowest process's."""
+    warm, started, done = _warm(workers), 0.0, 0
+    for pixels, labels in islice(loader(photos, batches, workers, world), warm + STEPS + workers):
         step(pixels, labels)
         done += 1
         if done == warm:
             started = time.perf_counter()
-    if done <= warm:  # fewer photos than that
-        return float("inf") if workers else 0.0
     return max(world.gather((time.perf_counter() - started) / (done - warm)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import signal
 import sys
 from pathlib import Path
@@ -76,13 +75,13 @@ def fit(
     python -m training fit --data ./dogImages --output ./run
     """
     from .data import layout
-    from .run import Place, run
+    from .run import Place, model_name, run
     from .search.best import read
 
     known = read(hyperparameters_file) if hyperparameters_file else {}
     settings = TrainingConfig.from_texts(known | hyperparameters)
     dataset = layout.load(data, seed=split_seed, split_file=split_file)
-    title = name or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data.resolve().name}-{settings.backbone}").strip("-")
+    title = name or model_name(data, settings)
     place = Place(output, cache, checkpoints, tensorboard, keep_features=not no_cache)
     run(dataset, settings, title, place, Monitoring.from_texts(monitoring))
 
@@ -136,6 +135,15 @@ def tune(
     def confirm() -> bool:
         return yes or typer.confirm("start?", err=True)
 
+    here = {
+        "storage": storage,
+        "split-file": split_file,
+        "split-seed": split_seed,
+        "cache": cache,
+        "no-cache": no_cache,
+    }
+    if (attach or sagemaker or one_job) and (idle := next((name for name, value in here.items() if value), None)):
+        raise ConfigError(f"{idle} is for a search on this machine. Leave it out; a split goes as train/ valid/ test/.")
     if attach:
         command.attach(attach, request, data, job, typer.echo, confirm)
     elif data is None:
@@ -154,7 +162,7 @@ def tune(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder that fit wrote to, or its recording.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The HTML file; report.html in RUN.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The HTML file; recording.html in RUN.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the rules found instead.")] = False,
 ) -> None:
     """Where did the time of a run go, and what went wrong? Rules with evidence, and one HTML page.
@@ -163,7 +171,7 @@ def report(
     """
     from .monitor.show import lines, show
 
-    recording, findings, written = show(run, None if as_json else output or run / "report.html")
+    recording, findings, written = show(run, None if as_json else output or run / "recording.html")
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
         return

@@ -138,7 +138,7 @@ class FeatureStore:
     ) -> Iterator[dict[str, torch.Tensor]]:
         """Features by hash, in parts that are kept on disk before they are given out."""
         cache, part, since = self._cache(view), dict[str, torch.Tensor](), time.monotonic()
-        for hashes, pixels in watch.steps(view, self._decoded(photos, view)):
+        for hashes, pixels in watch.steps(view, self._decoded(photos, view), whole=True):
             usable = [sha256 for sha256, p in zip(hashes, pixels, strict=True) if p is not None]
             rows = self._extractor([p for p in pixels if p is not None]) if usable else ()
             part |= dict(zip(usable, rows, strict=True))

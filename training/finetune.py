@@ -90,7 +90,8 @@ class FineTuning:
         train_mode(self._network, self._trained)
         self.tried_workers = dict(tried(photos, self._batches, self._world, self._gradients))
         self._sgd.zero_grad(set_to_none=True)
-        return min(self.tried_workers, key=lambda workers: self.tried_workers[workers])
+        times = self.tried_workers
+        return min(times, key=lambda workers: times[workers]) if times else readers(self._config.workers, self._world)
 
     def _unfrozen(self, head_name: str) -> Unfrozen:
         try:

@@ -80,6 +80,8 @@ class Learning:
         stage = FineTuning(
             whole, head_name, train, valid, config, self._world, self._checkpoint, watch, autotune=autotune
         )
+        if autotune and not stage.tried_workers:
+            say("note: there are too few photos to try out how many processes should read them")
         for workers, seconds in stage.tried_workers.items():
             say(f"autotune: {seconds:.3f} s a step with --workers {workers}")
         with self._monitor.phase(FINETUNE):

@@ -70,7 +70,7 @@ class Preparation:
 
         DataError names photos that cannot be read; what was computed of the others is kept for the next run.
         """
-        splits, digest = self._identify(names)
+        splits, digest = self.identify(names)
         prepared = Prepared(splits, FeatureStore(Extractor(backbone, self._world.device), self._folder, self._world),
                             digest)  # fmt: skip
         self.compute(prepared.store, prepared.photos, "features")
@@ -93,8 +93,8 @@ class Preparation:
         failed = [photo for photo in photos if not store.has(photo, view)]
         self._refuse({photo.name: store.problems[photo.sha256] for photo in failed})
 
-    def _identify(self, names: Sequence[str]) -> tuple[dict[str, Split], str]:
-        """Hash every file; those that cannot be opened are refused or left out."""
+    def identify(self, names: Sequence[str]) -> tuple[dict[str, Split], str]:
+        """Hash every file, for the splits and the fingerprint; those that cannot be opened are refused or left out."""
         examples = [example for name in names for example in self._dataset.split(name)]
         photos, problems = identify([(example.path, example.name) for example in examples])
         self._refuse(problems)

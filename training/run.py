@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,11 @@ def _written(model: Model, dataset: layout.Dataset, place: Place) -> Iterator[st
         yield f"      python -m local_stack up --model {written}"
 
 
+def model_name(data: Path, config: TrainingConfig) -> str:
+    """Of a folder and a backbone, as an archive may be called."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data.resolve().name}-{config.backbone}").strip("-")
+
+
 def write_metrics(metrics: dict[str, object], folder: Path) -> None:
     """What the run measured, epoch by epoch, as `metrics.json`."""
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -102,7 +108,7 @@ def prepare_folder(folder: Path | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise TrainingError(f"{folder} cannot be written ({error.strerror}). Choose another folder.") from None
 

@@ -14,7 +14,7 @@ from training.search.options import SearchOptions
 from . import debugger, download, reports, trials
 from .errors import AwsError
 from .follow import POLL_SECONDS, follow
-from .jobs import estimator, is_unknown, prepare, staged, start, unique_name
+from .jobs import estimator, gpu_count, is_unknown, prepare, staged, start, unique_name
 from .session import Aws
 from .upload import Say
 
@@ -38,6 +38,11 @@ def start_search(
     """
     if aws.options.instance_count > 1:
         raise ConfigError("instance_count: a search inside one job runs on one machine. Take 1, or no --one-job")
+    if (gpus := gpu_count(aws.options, aws.region)) > 1:
+        raise ConfigError(
+            f"instance_type: a search inside one job uses one GPU, and {aws.options.instance_type} has {gpus}. "
+            "Take ml.g4dn.xlarge or another with one, or no --one-job"
+        )
     inputs = prepare(aws, config, data, say)
     name = name or unique_name(f"whippet-search-{config.backbone}")
     values = inputs.config.as_dict()

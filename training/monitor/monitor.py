@@ -35,7 +35,12 @@ from .system import Sampler
 from .trace import Trace
 
 LOOK_EVERY = 50
-"""Records from one look of the rules to the next; they look after each epoch too."""
+"""Records within an epoch from one look of the rules to the next."""
+
+GROWTH = 20
+"""They look after each epoch too, unless there are less than a twentieth more records: a look reads them all."""
+
+INTERRUPTED = "interrupted"
 
 FOLDER = "recording"
 """Of a run's output."""
@@ -61,6 +66,7 @@ class Monitor:
         self._live = Recording(self._about)
         self._files: dict[str, IO[str]] = {}
         self._known: set[str] = set()
+        self._next_look = 0
         self._smdebug: SmdebugHook | None = None
         self._sampler: Sampler | None = None
         self._trace: Trace | None = None
@@ -83,7 +89,7 @@ class Monitor:
         except OSError as error:
             raise TrainingError(f"{folder} cannot be written ({error.strerror}). Choose another folder.") from None
         self._smdebug = SmdebugHook.create(folder / "smdebug", self.settings.record_interval, self._say)
-        self._trace = Trace(folder, self.settings.profile_after, self.settings.profile_steps)
+        self._trace = Trace(folder, self.settings.profile_after, self.settings.profile_steps, self._say)
         if self.settings.system_interval:
             try:
                 self._sampler = Sampler(self.settings.system_interval, lambda sample: self.write("system", sample))
@@ -100,7 +106,8 @@ class Monitor:
             return None
         same = earlier.about.get("hyperparameters") == self._about.get("hyperparameters")
         same = same and earlier.about.get("photos") == self._about.get("photos")
-        return earlier if same and earlier.about["status"] in ("running", "failed") else None
+        unfinished = earlier.about["status"] in ("running", "failed") or earlier.about["message"] == INTERRUPTED
+        return earlier if same and unfinished else None
 
     def __enter__(self) -> Monitor:
         return self
@@ -115,7 +122,7 @@ class Monitor:
         if self.stopped_by:
             status, message = "stopped", f"by the rule {self.stopped_by}"
         elif kind is not None and not issubclass(kind, Exception):
-            status, message = "stopped", "interrupted"
+            status, message = "stopped", INTERRUPTED
         elif kind is not None:
             status, message = "failed", str(error) or kind.__name__
         self._close(self._folder, status, message)
@@ -135,8 +142,8 @@ class Monitor:
         self._about |= {"status": status, "message": message, "ended": time.time()}
         self._describe()
         found = rules.check(Recording.read(folder))
-        text = json.dumps([asdict(finding) for finding in found], indent=1)
-        (folder / "findings.json").write_text(text + "\n", encoding="utf-8")
+        with self._harmless():
+            write_whole(folder / "findings.json", json.dumps([asdict(finding) for finding in found], indent=1) + "\n")
         for finding in found:
             self._tell(finding)
 
@@ -173,8 +180,18 @@ class Monitor:
 
     def _record(self, scalars: Scalars) -> None:
         self.write("scalars", scalars)
-        self._live.scalars.append(scalars)
-        if scalars.mode == EVAL or len(self._live.scalars) % LOOK_EVERY == 0:
+        known = self._live.scalars
+        if known and (known[-1].stage != scalars.stage or known[-1].step > scalars.step):
+            # A stage begins, after a restart perhaps once more: what was said of its later steps is no longer so.
+            known[:] = [line for line in known if line.stage != scalars.stage or line.step < scalars.step]
+        known.append(scalars)
+        if (scalars.mode == EVAL or len(known) % LOOK_EVERY == 0) and len(known) >= self._next_look:
+            self._next_look = len(known) + len(known) // GROWTH
+            self.look()
+
+    def look(self) -> None:
+        """Let the rules look at what has been recorded so far, and say what they find."""
+        if self._folder:
             for finding in rules.check(self._live, DEBUG_RULES):
                 self._tell(finding)
                 if finding.status == FOUND and finding.rule in self.settings.stop_on and not self.stopped_by:
@@ -191,15 +208,22 @@ class Monitor:
         """Add a line to the file of this name. A full disk ends the record, not the run."""
         if self._folder is None:
             return
-        try:
+        with self._harmless():
             self._files[name].write(as_line(value) + "\n")
-        except (OSError, ValueError) as error:  # ValueError: another thread has closed it
+
+    @contextlib.contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """What cannot be written ends the record, not the run."""
+        try:
+            yield
+        except (OSError, ValueError) as error:  # ValueError: the file has been closed by another thread
             folder, self._folder = self._folder, None
             self._say(f"note: {folder} cannot be written any more ({error}); the run goes on without its record")
 
     def _describe(self) -> None:
         if self._folder:
-            write_whole(self._folder / "run.json", json.dumps(self._about, indent=1) + "\n")
+            with self._harmless():
+                write_whole(self._folder / "run.json", json.dumps(self._about, indent=1) + "\n")
 
 
 def _clear(folder: Path) -> None:

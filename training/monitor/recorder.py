@@ -136,7 +136,9 @@ class Recorder:
     def keep(self, name: str, value: torch.Tensor) -> None:
         """Rows of a tensor for smdebug alone, as SageMaker's rules look for it by its name; passes of a step add up."""
         if self._smdebug and self._mode == TRAIN:
-            self._tensors.setdefault(name, []).append(value.detach().clone())
+            value = value.detach().clone()
+            # NumPy, by which smdebug writes, has no bfloat16.
+            self._tensors.setdefault(name, []).append(value.float() if value.is_floating_point() else value)
 
     def end_step(self) -> bool:
         """The step is over, its gradients still there; whether a record was written."""
@@ -172,7 +174,7 @@ class Recorder:
         gradients = [_norm(p.grad for p in group if p.grad is not None) for group in self._groups.values()]
         if not names:
             return {}
-        weight, gradient = (torch.stack([norm.float().cpu() for norm in norms]) for norms in (weights, gradients))
+        weight, gradient = torch.stack([torch.stack(norms).float() for norms in (weights, gradients)]).cpu()
         found = {"gradient_norm": gradient.norm().item(), "weight_norm": weight.norm().item()}
         for name, g, w in zip(names, gradient.tolist(), weight.tolist(), strict=True):
             found[f"gradient_norm/{name}"], found[f"weight_norm/{name}"] = g, w

@@ -143,6 +143,7 @@ class Stage:
 
     def close(self) -> None:
         """The stage is over."""
+        self._monitor.look()
         if self._trace:
             self._trace.end_stage()
 

@@ -61,7 +61,10 @@ class Sampler:
 
     def _bytes(self) -> tuple[int, int]:
         """Read and written since the machine was started; none where there is no disk of its own."""
-        found = self._psutil.disk_io_counters()
+        try:
+            found = self._psutil.disk_io_counters()
+        except NotImplementedError:  # where a sandbox hides the disks
+            found = None
         return (found.read_bytes, found.write_bytes) if found else (0, 0)
 
     def _own_memory(self) -> int:
@@ -90,7 +93,14 @@ class _Gpus:
             return
 
     def now(self) -> tuple[Gpu, ...]:
-        return tuple(self._one(handle) for handle in self._handles)
+        """Each GPU, none once one cannot be asked."""
+        if not self._handles:
+            return ()
+        try:
+            return tuple(self._one(handle) for handle in self._handles)
+        except self._nvml.NVMLError:  # a part of a GPU (MIG) does not say how busy it is
+            self._handles = []
+            return ()
 
     def _one(self, handle: Any) -> Gpu:
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ OPERATORS = 50
 class Trace:
     """Traces `steps` steps after `after` others of whichever stage begins it, and writes the result once."""
 
-    def __init__(self, folder: Path, after: int, steps: int) -> None:
-        self._folder, self._after, self._steps = folder, after, steps
+    def __init__(self, folder: Path, after: int, steps: int, say: Callable[[str], None]) -> None:
+        self._folder, self._after, self._steps, self._say = folder, after, steps, say
         self._profile: Any = None
         self._done = not steps
         self._seen = 0
@@ -51,6 +52,12 @@ class Trace:
             return
         profiled, self._profile, self._done = self._profile, None, True
         profiled.stop()
+        try:
+            self._write(profiled)
+        except (OSError, RuntimeError) as error:  # torch's own word for a file that it cannot write
+            self._say(f"note: the trace cannot be written ({error}); the run goes on without it")
+
+    def _write(self, profiled: Any) -> None:
         profiled.export_chrome_trace(str(self._folder / "trace.json.gz"))
         found = [
             Operator(row.key, row.count, row.self_cpu_time_total / 1e6, row.self_device_time_total / 1e6)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.config import TrainingConfig
-from training.errors import ConfigError
+from training.errors import ConfigError, TrainingError
 from training.monitor.settings import Monitoring
 
-from .best import read
 from .options import SearchOptions
 from .space import Space, space
 
@@ -54,8 +54,9 @@ class Request:
 def here(request: Request, data: Path, storage: str | None, features: Path | None, split: Mapping[str, Any]) -> None:
     """Search on this machine; `split` are `layout.load`'s arguments beside the folder."""
     from training.data import layout
-    from training.run import Place, run
+    from training.run import Place, model_name, run
 
+    _require_libraries()
     from .run import search
 
     if request.recording and not request.refit:
@@ -66,7 +67,14 @@ def here(request: Request, data: Path, storage: str | None, features: Path | Non
     best = search(dataset, config, dimensions, request.wanted, request.output, name, storage, features)
     if request.refit and best is not None:
         place = Place(request.output, features, keep_features=features is not None)
-        run(dataset, best, f"{name}-{best.backbone}", place, request.monitoring)
+        run(dataset, best, model_name(data, best), place, request.monitoring)
+
+
+def _require_libraries() -> None:
+    """Before the work, not after it."""
+    for name in ("optuna", "plotly"):
+        if importlib.util.find_spec(name) is None:
+            raise TrainingError(f"{name} is not installed. Run: pip install 'whippet[train]'")
 
 
 def on_sagemaker(
@@ -123,9 +131,11 @@ def attached(aws: Any, name: str, request: Request, data: str | None, say: Say) 
     """Write what a tuner has found, and train with its winner under SageMaker's debugger and profiler."""
     from training.aws import single
 
-    single.attach(aws, name, request.output, say)
+    search = single.attach(aws, name, request.output, say)
     if request.refit and data is not None:
-        hyperparameters = read(request.output / "best.json")
+        if search is None or search.best is None:
+            raise ConfigError(f"refit: {name} has no best trial yet. Attach to it again when one has ended.")
+        hyperparameters = {**search.fixed, **search.best.hyperparameters}
         if weights := request.config.weights:
             hyperparameters["weights"] = weights
         single.refit(aws, hyperparameters, data, request.output, say, monitoring=request.monitoring)

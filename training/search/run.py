@@ -15,15 +15,15 @@ from model_serving.classifier import memory
 from training.config import TrainingConfig
 from training.data.layout import Dataset
 from training.distributed import World, world
-from training.errors import ConfigError
+from training.errors import ConfigError, TrainingError
 from training.progress import Progress
 from training.run import prepare_folder
 
 from . import results
 from .options import SearchOptions
 from .space import Space, contains, text
-from .study import FINISHED, best, finished, open_study
-from .trial import Objective
+from .study import FINISHED, best, finished, needs_baseline, open_study
+from .trial import FEATURE_SETTINGS, Objective
 
 
 def search(
@@ -62,13 +62,13 @@ class _Search:
 
     def run(self) -> TrainingConfig | None:
         started = time.monotonic()
-        _, prepared = self._objective.prepare(self._config)
-        study = open_study(
-            self._storage, self._objective.direction, self._identity(prepared.fingerprint), self._facts()
-        )
+        identity = self._identity(self._objective.fingerprint())
+        study = open_study(self._storage, self._objective.direction, identity, self._facts())
         if done := len(finished(study)):
             self._progress.say(f"{self._storage}: {done} trials are there already")
-        else:
+        if done < self._options.trials and not self._space.keys() & set(FEATURE_SETTINGS):
+            self._objective.prepare(self._config)
+        if needs_baseline(study):
             self._start_with_defaults(study)
         try:
             if done < self._options.trials:
@@ -83,15 +83,23 @@ class _Search:
         timeout = None
         if self._options.max_minutes:
             timeout = max(self._options.max_minutes * 60 - (time.monotonic() - started), 0.001)
-        study.optimize(
-            self._trial,
-            timeout=timeout,
-            callbacks=[MaxTrialsCallback(self._options.trials, FINISHED), self._said],
-        )
+        try:
+            study.optimize(
+                self._trial,
+                timeout=timeout,
+                catch=(optuna.exceptions.UpdateFinishedTrialError,),
+                callbacks=[MaxTrialsCallback(self._options.trials, FINISHED), self._said],
+            )
+        except optuna.exceptions.StorageInternalError as error:
+            raise TrainingError(
+                f"{self._storage} failed as storage of the search ({error}). Go on by the same command."
+            ) from None
 
     def _trial(self, trial: optuna.Trial) -> float:
         # By the trial's number, so that processes draw differently and a search that goes on draws as it would have.
-        trial.study.sampler = TPESampler(seed=self._config.seed * 1_000_003 + trial.number)
+        # Each dimension by itself: all at once would be drawn before the trial has its number.
+        seed = self._config.seed * 1_000_003 + trial.number
+        trial.study.sampler = TPESampler(seed=seed, multivariate=False)
         return self._objective(trial)
 
     def _start_with_defaults(self, study: optuna.Study) -> None:
@@ -102,7 +110,7 @@ class _Search:
             self._progress.say(f"note: the defaults are no trial, since {', '.join(outside)} would be out of range")
         else:
             params = {name: text(value) for name, value in values.items()}
-            study.enqueue_trial(params, user_attrs={"baseline": True}, skip_if_exists=True)
+            study.enqueue_trial(params, user_attrs={"baseline": True})
 
     def _said(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """One line a trial, and the best so far on disk, so that a kill leaves something to use."""

@@ -73,9 +73,18 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def baseline(study: optuna.Study) -> FrozenTrial | None:
-    """The trial of the defaults."""
+    """The trial of the defaults, if it came as far as to be measured."""
     found = [trial for trial in finished(study) if trial.user_attrs.get("baseline")]
-    return found[0] if found else None
+    return next((trial for trial in found if "valid_top1" in trial.user_attrs), None)
+
+
+def needs_baseline(study: optuna.Study) -> bool:
+    """Whether the defaults are neither tried nor waiting to be.
+
+    One that says it is running may have been killed; at worst the defaults are tried twice.
+    """
+    known = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING))
+    return not any(trial.user_attrs.get("baseline") for trial in known)
 
 
 def best(study: optuna.Study) -> FrozenTrial | None:

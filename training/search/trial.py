@@ -28,6 +28,9 @@ from .options import ACCURACY
 from .space import Space, is_whole, text
 
 SPLITS = ("train", "valid")
+FEATURE_SETTINGS = ("backbone", "weights", "crop", "resize", "views", "unfreeze")
+"""What features, or the network that is unfrozen, depend on."""
+
 HISTORY = ("stage", "epoch", "train_loss", "valid_loss", "valid_top1", "learning_rate")
 """Fields of Epoch that a trial keeps, as columns."""
 
@@ -41,7 +44,7 @@ class Objective:
     ) -> None:  # fmt: skip
         self._dataset, self._config, self._space, self._objective = dataset, config, space, objective
         self._features, self._world, self._progress = features, world, progress
-        self._prepared: dict[TrainingConfig, tuple[Backbone, Prepared]] = {}
+        self._prepared: dict[tuple[Any, ...], tuple[Backbone, Prepared]] = {}
 
     @property
     def direction(self) -> StudyDirection:
@@ -50,15 +53,18 @@ class Objective:
 
     def prepare(self, config: TrainingConfig) -> tuple[Backbone, Prepared]:
         """Network and features of a configuration; DataError names photos that cannot be read."""
-        key = dataclasses.replace(
-            TrainingConfig(), **{name: getattr(config, name) for name in ("backbone", "weights", "crop", "resize",
-                                                                        "views", "skip_unreadable", "unfreeze")}
-        )  # fmt: skip
+        key = tuple(getattr(config, name) for name in FEATURE_SETTINGS)
         if key not in self._prepared:
             backbone = load(config)
-            preparation = Preparation(self._dataset, config, self._features, self._world, self._progress, Monitor(None))
-            self._prepared[key] = backbone, preparation.run(backbone, SPLITS)
+            self._prepared[key] = backbone, self._preparation(config).run(backbone, SPLITS)
         return self._prepared[key]
+
+    def fingerprint(self) -> str:
+        """Of the photos; DataError names those that cannot be opened."""
+        return self._preparation(self._config).identify(SPLITS)[1]
+
+    def _preparation(self, config: TrainingConfig) -> Preparation:
+        return Preparation(self._dataset, config, self._features, self._world, self._progress, Monitor(None))
 
     def configuration(self, trial: optuna.Trial) -> TrainingConfig:
         """What the trial draws, and the rest as it was given."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from ..finding import Finding
+from ..finding import SKIPPED, Finding
 from ..recording import Recording
 from ..settings import DEBUG_RULES, PROFILE_RULES
 from . import layers, learning, machine, steps, validation
@@ -46,4 +46,12 @@ RULES: dict[str, Callable[[Run], Finding]] = {
 def check(recording: Recording, names: Sequence[str] = DEBUG_RULES + PROFILE_RULES) -> list[Finding]:
     """One finding for each name, in their order; of partial recordings too, also while the run goes on."""
     run = Run(recording)
-    return [dataclasses.replace(RULES[name](run), rule=name) for name in names]
+    return [dataclasses.replace(_judged(name, run), rule=name) for name in names]
+
+
+def _judged(name: str, run: Run) -> Finding:
+    """A rule that stumbles over a record must not end the training that it looks at."""
+    try:
+        return RULES[name](run)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return Finding(name, SKIPPED, f"The record is other than this rule expects ({type(error).__name__}: {error}).")

@@ -182,7 +182,7 @@ def _grown(run: Run, stage: str, lines: list[Scalars], mend: str) -> Finding:
 
     def beyond(line: Scalars) -> bool:
         loss, gradient = line.values["loss"], line.values.get("gradient_norm", 0.0)
-        return loss > BATCH_GROWTH * guess or (loss > guess and gradient > steep)
+        return loss > BATCH_GROWTH * guess or (loss > guess and gradient > steep > 0)
 
     # The next record is of another batch, without the same rare photos.
     batches = [after for before, after in pairwise(records) if beyond(before) and beyond(after)]
