@@ -378,3 +378,46 @@ def test_lines_survive_as_objects() -> None:
     assert Step(**json.loads(as_line(step))) == step
     sample = SystemSample(1.0, 0.5, 0.9, 0.0, 10, 20, 5, 0.0, 1.0, (Gpu(0.5, 1, 2),))
     assert json.loads(as_line(sample))["gpus"] == [{"utilization": 0.5, "memory": 1, "memory_total": 2}]
+
+
+def test_a_polite_stop_keeps_the_record_for_the_next_start(tmp_path: Path) -> None:
+    """Ctrl-C, then the same run: it goes on in the same files."""
+
+    def stopped() -> None:
+        with Monitor(tmp_path, Monitoring(system_interval=0), SETTINGS) as first:
+            trained(first, epochs=3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    with Monitor(tmp_path, Monitoring(system_interval=0), SETTINGS) as again:
+        trained(again, epochs=1)
+    assert [line.step for line in Recording.read(tmp_path).of("head")] == [1, 10]
+
+
+def test_a_rule_that_stumbles_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that it could not judge."""
+
+    def stumble(_: Any) -> Finding:
+        return Finding("Overfit", "clear", str(1 / 0))
+
+    monkeypatch.setitem(rules.RULES, "Overfit", stumble)
+    with Monitor(tmp_path, Monitoring(system_interval=0), SETTINGS) as monitor:
+        assert trained(monitor).best_epoch
+    found = {row["rule"]: row for row in json.loads((tmp_path / "findings.json").read_text())}
+    assert found["Overfit"]["status"] == "skipped" and "ZeroDivisionError" in found["Overfit"]["evidence"]
+
+
+def test_a_disk_that_cannot_be_written_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by the description nor by a trace: each is said once."""
+    said: list[str] = []
+
+    def full(*_: Any) -> Path:
+        raise OSError(28, "No space left on device")
+
+    with Monitor(tmp_path, Monitoring(system_interval=0, profile_steps=1), SETTINGS, said.append) as monitor:
+        monkeypatch.setattr("training.monitor.monitor.write_whole", full)
+        monkeypatch.setattr("training.monitor.trace.Trace._write", full)
+        assert trained(monitor).best_epoch
+        monitor.note(workers=2)
+    assert len(said) == 2 and all("the run goes on" in line for line in said)

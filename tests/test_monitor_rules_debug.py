@@ -288,6 +288,13 @@ def test_validation_that_gets_worse_again(best: float, worst: float, status: str
     assert one("Overfit", epochs([*train[:2], 0.5, *train[3:]], valid)).status == CLEAR
 
 
+def test_overfit_is_not_told_of_two_epochs() -> None:
+    """The mean of three evens them out."""
+    train = [2.0, 1.0, 0.9, 0.8, 0.7, 0.6]
+    assert one("Overfit", epochs(train, [2.0, 1.5, 1.0, 1.0, 1.12, 1.12])).status == CLEAR
+    assert one("Overfit", epochs(train, [2.0, 1.5, 1.0, 1.12, 1.12, 1.12])).status == FOUND
+
+
 def test_overfit_is_not_told_early() -> None:
     """Four epochs of anything say little."""
     assert one("Overfit", run_with_accuracy([2.0, 0.1, *[0.01] * 3], [2.3] * 5, 1.0, 0.1)).status == FOUND

@@ -392,6 +392,15 @@ def test_a_few_long_steps(count: int, long: float, status: str) -> None:
     assert one("StepOutlier", outliers(count, (0.01, long))).status == status
 
 
+@pytest.mark.parametrize(("long", "status"), [(0.6, CLEAR), (0.7, FOUND)])
+def test_steps_that_differ_anyway_have_a_wider_limit(long: float, status: str) -> None:
+    """Of 0.1, 0.2 and 0.3 s the median deviation is 0.1 s: 0.15 as sigma, so the limit is 0.64 s."""
+    pairs = [(0.0, (0.1, 0.3, 0.2, 0.3, 0.1)[number % 5]) for number in range(100)]
+    for number in range(9, 81, 9):
+        pairs[number] = (0.0, long)
+    assert one("StepOutlier", recording(steps(*pairs, epoch=1000), workers=1)).status == status
+
+
 @pytest.mark.parametrize(("count", "status"), [(23, CLEAR), (22, SKIPPED)])
 def test_few_steps_have_no_outliers(count: int, status: str) -> None:
     """Twenty after the first three."""

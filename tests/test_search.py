@@ -15,6 +15,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from tests.conftest import ROOT
 from tests.labelled import make_folders, random_weights
@@ -22,7 +23,7 @@ from training.config import TrainingConfig, search_space
 from training.errors import ConfigError, DataError
 from training.search.best import read
 from training.search.space import space
-from training.search.study import best
+from training.search.study import baseline, best, needs_baseline
 from training.settings import Choices, Range
 
 
@@ -197,7 +198,7 @@ def test_refit_packs_the_winner(tune: Tuner, tmp_path: Path) -> None:
 def test_a_diverging_trial_is_no_end(tune: Tuner, tmp_path: Path) -> None:
     """A learning rate beyond reason: trials are written down as diverged, the search goes on."""
     wish = "learning_rate=0.001:100:log hidden=none|128"
-    tune(tmp_path, "--trials", "6", "--epochs", "6", "--weight-decay", "10", "--search", wish)
+    tune(tmp_path, "--trials", "6", "--epochs", "60", "--patience", "0", "--weight-decay", "10", "--search", wish)
     rows = trials(tmp_path)
     assert len(rows) == 6
     diverged = [row for row in rows if row["why"] == "diverged"]
@@ -278,6 +279,22 @@ def test_the_winner_is_never_less_accurate_than_the_defaults() -> None:
     study.add_trial(finished(0.45, 0.9))
     found = best(study)
     assert found is not None and found.number == 2
+
+
+def test_defaults_that_diverge_are_no_measure() -> None:
+    """Trials are compared among themselves then; a start that was killed leaves them to be tried again."""
+    study = optuna.create_study()
+    assert needs_baseline(study)
+    study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"baseline": True}))
+    study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"baseline": True}))
+    assert needs_baseline(study)
+    study.add_trial(
+        optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs={"baseline": True, "why": "diverged"})
+    )
+    assert not needs_baseline(study)
+    study.add_trial(finished(0.5, 0.8))
+    found = best(study)
+    assert baseline(study) is None and found is not None and found.number == 3
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '"text"'])

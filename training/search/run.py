@@ -80,20 +80,21 @@ class _Search:
         return results.chosen(found, self._config) if found else None
 
     def _optimize(self, study: optuna.Study, started: float) -> None:
-        timeout = None
-        if self._options.max_minutes:
-            timeout = max(self._options.max_minutes * 60 - (time.monotonic() - started), 0.001)
-        try:
-            study.optimize(
-                self._trial,
-                timeout=timeout,
-                catch=(optuna.exceptions.UpdateFinishedTrialError,),
-                callbacks=[MaxTrialsCallback(self._options.trials, FINISHED), self._said],
-            )
-        except optuna.exceptions.StorageInternalError as error:
-            raise TrainingError(
-                f"{self._storage} failed as storage of the search ({error}). Go on by the same command."
-            ) from None
+        enough = MaxTrialsCallback(self._options.trials, FINISHED)
+        while len(finished(study)) < self._options.trials:
+            timeout = None
+            if self._options.max_minutes:
+                timeout = max(self._options.max_minutes * 60 - (time.monotonic() - started), 0.001)
+            try:
+                study.optimize(self._trial, timeout=timeout, callbacks=[enough, self._said])
+                return
+            except optuna.exceptions.UpdateFinishedTrialError:
+                self._progress.say(
+                    "note: this process was silent for so long that others gave its trial up; it goes on"
+                )
+            except optuna.exceptions.StorageInternalError as error:
+                message = f"{self._storage} failed as storage of the search ({error}). The same command goes on."
+                raise TrainingError(message) from None
 
     def _trial(self, trial: optuna.Trial) -> float:
         # By the trial's number, so that processes draw differently and a search that goes on draws as it would have.
