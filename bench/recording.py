@@ -22,11 +22,11 @@ from training.monitor.stage import Stage
 from training.optimise import loss_sum, optimiser
 from training.stages import train_mode, unfreeze
 
-CLASSES, BATCH, CHUNK = 35, 16, 4
+CLASSES, BATCH, CHUNK = 35, 4, 4
 
 
 class Training:
-    """Steps as fine-tuning takes them on a CPU: passes of four photos, one step of SGD."""
+    """Steps as fine-tuning takes them on a CPU, the smallest there are: one pass of four photos, one step of SGD."""
 
     def __init__(self, stage: Stage) -> None:
         torch.manual_seed(0)
