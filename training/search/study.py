@@ -60,6 +60,8 @@ def open_study(
 
 
 def _storage(storage: str) -> BaseStorage:
+    if "://" not in storage:
+        Path(storage).parent.mkdir(parents=True, exist_ok=True)
     if storage.endswith(".journal"):
         return JournalStorage(JournalFileBackend(storage))
     url = storage if "://" in storage else f"sqlite:///{Path(storage).absolute()}"
