@@ -21,7 +21,7 @@ from training.aws.source import GPU, MACHINE
 from training.config import TrainingConfig, search_space
 from training.errors import ConfigError
 from training.search.options import SearchOptions
-from training.settings import Choices, Range
+from training.settings import Choices, Range, as_text
 
 CREATE = "CreateHyperParameterTuningJob"
 LIST = "ListTrainingJobsForHyperParameterTuningJob"
@@ -215,8 +215,8 @@ def test_texts_of_choices_are_read_back() -> None:
         "backbone": "resnet50",
         "batch_size": 64,
     }.items():
-        assert TrainingConfig.parse(name, json.dumps(tuner.text(value))) == value
-    assert TrainingConfig.parse("hidden", json.dumps(tuner.text(()))) == ()
+        assert TrainingConfig.parse(name, json.dumps(as_text(value))) == value
+    assert TrainingConfig.parse("hidden", json.dumps(as_text(()))) == ()
     whole = tuner.parameters({"epochs": Range(1.5, 9.9)})["epochs"]
     assert whole.as_tuning_range("epochs") == {
         "Name": "epochs", "MinValue": "2", "MaxValue": "9", "ScalingType": "Linear"

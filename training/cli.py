@@ -1,4 +1,4 @@
-"""`python -m training fit | evaluate | data …`: parse, call one function, print."""
+"""`python -m training fit | tune | report | evaluate | data …`: parse, call one function, print."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ from .search.options import SearchOptions
 
 app = typer.Typer(help="From labelled folders to a calibrated model archive.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+
+SplitFile = Annotated[Path | None, typer.Option(help="A split.json that says which photo is in which split.")]
+SplitSeed = Annotated[int, typer.Option(help="Seed of a split that has to be made.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder of features that were computed before.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep features.")]
 
 
 def main() -> None:
@@ -58,12 +63,10 @@ def fit(
     data: Annotated[Path, typer.Option(help="Folder with train/ valid/ test/, or with one folder a class.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where model.tar.gz and the rest goes.")] = Path("run"),
     name: Annotated[str | None, typer.Option(help="Name of the model; by default of folder and backbone.")] = None,
-    split_file: Annotated[
-        Path | None, typer.Option(help="A split.json that says which photo is in which split.")
-    ] = None,
-    split_seed: Annotated[int, typer.Option(help="Seed of a split that has to be made.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder of features that were computed before.")] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep features.")] = False,
+    split_file: SplitFile = None,
+    split_seed: SplitSeed = 0,
+    cache: Cache = None,
+    no_cache: NoCache = False,
     checkpoints: Annotated[Path | None, typer.Option(help="What a killed run goes on from; in --output.")] = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Write scalars for TensorBoard to this folder.")] = None,
     hyperparameters_file: Annotated[
@@ -102,12 +105,10 @@ def tune(
     storage: Annotated[
         str | None, typer.Option(help="Where trials are kept: a file, one.journal or a database's URL.")
     ] = None,
-    split_file: Annotated[
-        Path | None, typer.Option(help="A split.json that says which photo is in which split.")
-    ] = None,
-    split_seed: Annotated[int, typer.Option(help="Seed of a split that has to be made.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder of features that were computed before.")] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep features.")] = False,
+    split_file: SplitFile = None,
+    split_seed: SplitSeed = 0,
+    cache: Cache = None,
+    no_cache: NoCache = False,
     refit: Annotated[bool, typer.Option("--refit", help="Train and pack the model of the winner, too.")] = False,
     sagemaker: Annotated[
         bool, typer.Option("--sagemaker", help="As jobs of a SageMaker tuner.", rich_help_panel=JobOptions.PANEL)

@@ -110,11 +110,18 @@ class Settings:
         return {name: v for name, v in self.as_dict().items() if getattr(self, name) != self.options()[name].default}
 
 
+def as_text(value: Any) -> str:
+    """A value as `from_texts` reads it back: tuples as `512,256` or `none`, truth values as `true`."""
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value)) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def shown(default: Any) -> str:
     """A default for people."""
     if isinstance(default, bool):
         return "yes" if default else "no"
-    return (",".join(map(str, default)) if isinstance(default, tuple) else str(default)) or "none"
+    return as_text(default) or "none"
 
 
 _KINDS = {str: "text", int: "whole number", float: "number", bool: "truth value"}

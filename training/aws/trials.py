@@ -13,6 +13,7 @@ from typing import Any
 from training.config import TrainingConfig
 from training.errors import ConfigError
 from training.search.options import ACCURACY
+from training.settings import as_text
 
 from .errors import AwsError, one_line, told
 from .session import Aws
@@ -208,6 +209,4 @@ def _write_table(search: Search, path: Path) -> None:
 
 
 def _shown(value: Any) -> str:
-    from .tuner import text
-
-    return f"{value:.6g}" if isinstance(value, float) else text(value)
+    return f"{value:.6g}" if isinstance(value, float) else as_text(value)

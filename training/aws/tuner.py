@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from training.config import TrainingConfig
 from training.errors import ConfigError
 from training.monitor.settings import Monitoring
 from training.search.options import ACCURACY, LOSS, SearchOptions
-from training.settings import Choices, Range
+from training.search.space import Space
+from training.settings import Choices, Range, as_text
 
 from .errors import AwsError, told
 from .jobs import MAX_TUNER_NAME, estimator, prepare, staged, unique_name
@@ -21,8 +21,6 @@ from .upload import Say
 
 OBJECTIVES = {LOSS: ("best:loss", "Minimize"), ACCURACY: ("best:top1", "Maximize")}
 """Metric of our own log by what is searched for; of a job its last value counts, hence the best so far."""
-
-Space = Mapping[str, "Range | Choices"]
 
 ENDED = ("Completed", "Failed", "Stopped")
 """States in which a tuner does nothing more."""
@@ -51,20 +49,13 @@ def _parameter(name: str, range_: Range | Choices) -> Any:
     if isinstance(range_, Choices):
         if len(range_.values) > _MAX_CHOICES:
             raise ConfigError(f"{name}: SageMaker takes {_MAX_CHOICES} choices, found {len(range_.values)}")
-        return CategoricalParameter([text(value) for value in range_.values])
+        return CategoricalParameter([as_text(value) for value in range_.values])
     if range_.log and range_.low <= 0:
         raise ConfigError(f"{name}: a logarithmic range cannot begin at {range_.low:g}. Begin above 0, as 1e-6")
     scaling = "Logarithmic" if range_.log else "Linear"
     if isinstance(options[name].default, int):
         return IntegerParameter(math.ceil(range_.low), math.floor(range_.high), scaling)
     return ContinuousParameter(float(range_.low), float(range_.high), scaling)
-
-
-def text(value: Any) -> str:
-    """One choice as text: tuples as `512,256` or `none`, truth values as `true`."""
-    if isinstance(value, (tuple, list)):
-        return ",".join(map(str, value)) or "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def tuner(aws: Aws, job: Any, config: TrainingConfig, space: Space, search: SearchOptions) -> Any:

@@ -184,6 +184,7 @@ class Monitor:
         if known and (known[-1].stage != scalars.stage or known[-1].step > scalars.step):
             # A stage begins, after a restart perhaps once more: what was said of its later steps is no longer so.
             known[:] = [line for line in known if line.stage != scalars.stage or line.step < scalars.step]
+            self._next_look = 0
         known.append(scalars)
         if (scalars.mode == EVAL or len(known) % LOOK_EVERY == 0) and len(known) >= self._next_look:
             self._next_look = len(known) + len(known) // GROWTH

@@ -69,7 +69,6 @@ class Recorder:
         """`write` gets each record; interval 0 records nothing. What is recorded goes to `smdebug` as well."""
         self._stage, self._interval, self._write, self._smdebug = stage, interval, write, smdebug
         self._module: nn.Module | None = None
-        self._prefix = ""
         self._groups: dict[str, list[nn.Parameter]] = {}
         self._seen: dict[str, _Seen] = {}
         self._values: dict[str, float] = {}
@@ -86,7 +85,7 @@ class Recorder:
         """Watch the layers of a head and its weights; `prefix` goes before their names."""
         if not self._interval:
             return
-        self._module, self._prefix = module, prefix
+        self._module = module
         for name, parameter in module.named_parameters(prefix):
             if parameter.requires_grad:
                 self.register_parameters(name, [parameter])
@@ -140,20 +139,19 @@ class Recorder:
             # NumPy, by which smdebug writes, has no bfloat16.
             self._tensors.setdefault(name, []).append(value.float() if value.is_floating_point() else value)
 
-    def end_step(self) -> bool:
-        """The step is over, its gradients still there; whether a record was written."""
+    def end_step(self) -> None:
+        """The step is over, its gradients still there: a saved one is written."""
         if self._smdebug and self._module is not None:
             tensors = {name: torch.cat(parts) for name, parts in self._tensors.items()}
             self._smdebug.end_step(self._mode, self._module, self._values, tensors)
         if not self._due:
-            return False
+            return
         if self._mode == TRAIN:
             self._values |= self._norms()
             for name, seen in self._seen.items():
                 self._values |= seen.values(name)
         self._due = False
         self._write(Scalars(time.time(), self._stage, self._mode, self._epoch, self.step, self._values))
-        return True
 
     def _watcher(self, name: str, relu: bool) -> Callable[..., None]:
         def look(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:

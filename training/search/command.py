@@ -88,9 +88,13 @@ def on_sagemaker(
 
     options, wanted, config = JobOptions.from_texts(job_texts), request.wanted, request.config
     dimensions = request.space
+    if one_job and request.refit:
+        raise ConfigError("refit: a job that searches trains with its winner anyway. Leave it out.")
+    if not one_job:
+        tuner.check(options, dimensions, wanted)
     aws = connect(options)
     jobs = 1 if one_job else tuner.job_count(options, dimensions, wanted.trials)
-    for line in estimate(aws, jobs + (request.refit and not one_job)).lines():
+    for line in estimate(aws, jobs + request.refit).lines():
         say(line)
     if not confirm():
         say("nothing was started")

@@ -18,7 +18,7 @@ from typing import Any
 
 from training.config import TrainingConfig, search_space
 from training.errors import ConfigError
-from training.settings import Choices, Range
+from training.settings import Choices, Range, as_text
 
 Space = dict[str, Range | Choices]
 
@@ -45,8 +45,8 @@ def space(given: Iterable[str], wishes: str, config: TrainingConfig) -> Space:
 
 
 def text(value: Any) -> Any:
-    """A value as Optuna's storage and SageMaker's tuner keep it: widths as `512,256` or `none`."""
-    return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else value
+    """A value as Optuna keeps it: numbers as they are, widths as `512,256` or `none`."""
+    return as_text(value) if isinstance(value, tuple) else value
 
 
 def is_whole(name: str) -> bool:
