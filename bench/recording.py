@@ -1,8 +1,9 @@
 """What recording costs: `python -m bench.recording [--rounds N]`.
 
-An unfrozen ResNet50 trains on a CPU, each step once with the record of the default interval and once without, in turn:
-steps of one pair share the machine's mood. Printed are the medians over the pairs, and what the parts cost alone.
-The window of torch.profiler is left out, which is what it is for; see `--profile-steps`.
+An unfrozen ResNet50 trains on a CPU by the smallest steps there are, four photos, where recording weighs most. The same
+network takes ten steps with the record of the default interval and ten without, in turn. Since a noisy machine varies
+by more than recording costs, the same is done with no record on either side, and the record's own calls are timed by
+themselves. The window of torch.profiler is left out; see `--profile-steps`.
 """
 
 from __future__ import annotations
@@ -11,94 +12,108 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from model_serving.classifier import Head, memory, network
-from training.monitor.monitor import Monitor
+from training.monitor.monitor import Monitor, silent
 from training.monitor.settings import Monitoring
 from training.monitor.stage import Stage
+from training.monitor.system import Sampler
 from training.optimise import loss_sum, optimiser
 from training.stages import train_mode, unfreeze
 
-CLASSES, BATCH, CHUNK = 35, 4, 4
+CLASSES, BATCH = 35, 4
 
 
 class Training:
-    """Steps as fine-tuning takes them on a CPU, the smallest there are: one pass of four photos, one step of SGD."""
+    """Steps as fine-tuning takes them: a pass, a step of SGD, and what the stage is told of it."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, watched: Stage) -> None:
         torch.manual_seed(0)
-        self.stage = stage
         self._network = network.build("resnet50", Head(), CLASSES).to(memory_format=torch.channels_last)
         unfrozen = unfreeze(self._network, "fc", None)
-        stage.watch_module(self._network.get_submodule("fc"), "fc")
+        watched.watch_module(self._network.get_submodule("fc"), "fc")
         for depth, group in enumerate(unfrozen.groups[1:], 1):
-            stage.watch_parameters(f"stage-{depth}", group)
+            watched.watch_parameters(f"stage-{depth}", group)
         self._sgd, _ = optimiser([{"params": g, "lr": 1e-3} for g in unfrozen.groups], 0.01, 1000)
         train_mode(self._network, unfrozen.modules)
         self._pixels, self._labels = torch.randn(BATCH, 3, 224, 224), torch.arange(BATCH) % CLASSES
         self._weights = torch.ones(CLASSES)
 
-    def steps(self, count: int) -> list[float]:
-        """Seconds of each of so many steps."""
-        spent, started = [], time.perf_counter()
-        for _ in self.stage.steps(1, range(count), first=1):
-            self._step()
-            ended = time.perf_counter()
-            spent.append(ended - started)
-            started = ended
-        return spent
+    def seconds(self, stage: Stage, steps: int, *, compute: bool = True) -> float:
+        """Of so many steps under the stage; without computing, of what it is told alone."""
+        started = time.perf_counter()
+        for _ in stage.steps(1, range(steps)):
+            logits, loss = self._learn(stage) if compute else (torch.zeros(BATCH, CLASSES), 0.0)
+            for phase in ("forward", "backward", "optimizer"):
+                stage.lap(phase)
+            if stage.saving:
+                right = stage.right(logits, self._labels)
+                stage.save(loss=loss / BATCH, accuracy=right / BATCH, learning_rate=1e-3)
+            stage.end_step(BATCH)
+        return time.perf_counter() - started
 
-    def _step(self) -> None:
+    def _learn(self, stage: Stage) -> tuple[torch.Tensor, float]:
         self._sgd.zero_grad(set_to_none=True)
-        self.stage.lap("copy")
-        total, hits = 0.0, 0
-        for part, labels in zip(torch.split(self._pixels, CHUNK), torch.split(self._labels, CHUNK), strict=True):
-            logits = self._network(part)
-            loss = loss_sum(logits, labels, self._weights, 0.0)
-            self.stage.lap("forward")
-            torch.autograd.backward(loss / BATCH)
-            total += loss.item()
-            self.stage.lap("backward")
-            if self.stage.saving:
-                hits += self.stage.right(logits, labels)
+        stage.lap("copy")
+        logits = self._network(self._pixels)
+        loss = loss_sum(logits, self._labels, self._weights, 0.0)
+        torch.autograd.backward(loss / BATCH)
         self._sgd.step()
-        self.stage.lap("optimizer")
-        if self.stage.saving:
-            self.stage.save(loss=total / BATCH, accuracy=hits / BATCH, learning_rate=1e-3)
-        self.stage.end_step(BATCH)
+        return logits, loss.item()
 
 
-def measured(recorded: Training, plain: Training, count: int, *, first: int) -> tuple[float, float]:
-    """Seconds of as many steps with and without a record; either may go first."""
-    if first:
-        without = sum(plain.steps(count))
-        return sum(recorded.steps(count)), without
-    return sum(recorded.steps(count)), sum(plain.steps(count))
+def pairs(training: Training, one: Stage, other: Stage, steps: int, rounds: int) -> list[float]:
+    """How much longer as many steps take under the one stage than under the other; each goes first in turn."""
+    found = []
+    for number in range(rounds):
+        order = (one, other) if number % 2 else (other, one)
+        spent = {stage: training.seconds(stage, steps) for stage in order}
+        found.append(spent[one] / spent[other] - 1)
+    return sorted(found)
+
+
+def looks() -> list[float]:
+    """Seconds that each of some samples of the machine takes."""
+    sampler = Sampler(60_000, lambda _: None)
+    found = []
+    for _ in range(20):
+        started = time.perf_counter()
+        sampler.sample()
+        found.append(time.perf_counter() - started)
+    sampler.close()
+    return found
+
+
+def line(what: str, shares: Sequence[float]) -> str:
+    """Median and range in percent."""
+    low, middle, high = (100 * share for share in (shares[0], statistics.median(shares), shares[-1]))
+    return f"  {what:28} {middle:+6.2f} % (median of {len(shares)} pairs from {low:+.1f} to {high:+.1f})"
 
 
 def main() -> None:
-    """Print the step's time with and without, and the share that recording adds."""
+    """Print what a step takes, what the record's own calls take, and both compared."""
     parser = argparse.ArgumentParser(description="What recording costs an unfrozen ResNet50.")
-    parser.add_argument("--rounds", type=int, default=6, help="Pairs of ten steps.")
+    parser.add_argument("--rounds", type=int, default=8, help="Pairs of ten steps.")
     options = parser.parse_args()
     memory.keep_activations()
-    settings = Monitoring()
+    settings, cpu = Monitoring(), torch.device("cpu")
     with tempfile.TemporaryDirectory() as temporary, Monitor(Path(temporary), settings) as monitor:
-        recorded = Training(monitor.stage("finetune", torch.device("cpu")))
-        plain = Training(Monitor(None).stage("", torch.device("cpu")))
-        count = settings.record_interval
-        for training in (recorded, plain):
-            training.steps(2)
-        pairs = [measured(recorded, plain, count, first=number % 2) for number in range(options.rounds)]
-    shares = sorted(with_ / without - 1 for with_, without in pairs)
-    mean = statistics.median(without for _, without in pairs) / count
-    print(f"unfrozen resnet50, {BATCH} photos a step, record every {count} steps, {len(pairs)} pairs of {count} steps")
-    print(f"  a step without a record   {mean:6.3f} s (median)")
-    print(f"  recording adds            {100 * statistics.median(shares):+6.2f} % (median of the pairs)")
-    print(f"  pairs from {100 * shares[0]:+.2f} to {100 * shares[-1]:+.2f} %")
+        recorded, plain, steps = monitor.stage("finetune", cpu), silent(), settings.record_interval
+        training = Training(recorded)
+        training.seconds(plain, 2)
+        step = training.seconds(plain, steps) / steps
+        print(f"unfrozen resnet50, {BATCH} photos a step of {step:.3f} s, a record every {steps} steps", flush=True)
+        own = statistics.median(training.seconds(recorded, steps, compute=False) for _ in range(5)) / steps
+        print(f"  the record's own calls       {100 * own / step:+6.2f} % of a step, {1000 * own:.2f} ms", flush=True)
+        look = statistics.median(looks())
+        share = look / (settings.system_interval / 1000)
+        print(f"  looking at the machine       {100 * share:+6.2f} % of one core, {1000 * look:.1f} ms", flush=True)
+        print(line("with a record, by the clock", pairs(training, recorded, plain, steps, options.rounds)), flush=True)
+        print(line("none on either side", pairs(training, silent(), plain, steps, options.rounds)), flush=True)
 
 
 if __name__ == "__main__":

@@ -33,16 +33,15 @@ def main() -> None:
         backbone = load(TrainingConfig(backbone=options.backbone, weights="".join(weights[1:])))
         dataset = layout.load(data)
         once, photos = backbone_pass(backbone, [*dataset.split("train"), *dataset.split("valid")])
+        print(f"{options.backbone}, {photos} photos for training and validation: one pass {once:.1f} s", flush=True)
         search = ["-m", "training", "tune", "--data", str(data), "--backbone", options.backbone, *weights]
         search += ["--cache", str(folder / "cache"), "--trials", str(options.trials)]
-        cold = seconds(*search, "--output", str(folder / "cold"))
-        again = seconds(*search, "--output", str(folder / "again"))
-        best = json.loads((folder / "cold" / "best.json").read_text(encoding="utf-8"))
-        with (folder / "cold" / "trials.csv").open(newline="", encoding="utf-8") as file:
+        for what in ("from cold", "cached"):
+            spent = seconds(*search, "--output", str(folder / what))
+            print(f"  {options.trials} trials {what:10}  {spent:6.1f} s   {spent / once:5.2f} passes", flush=True)
+        best = json.loads((folder / "from cold" / "best.json").read_text(encoding="utf-8"))
+        with (folder / "from cold" / "trials.csv").open(newline="", encoding="utf-8") as file:
             states = [row["state"] for row in csv.DictReader(file)]
-    print(f"{options.backbone}, {photos} photos for training and validation: one pass {once:.1f} s")
-    print(f"  {options.trials} trials from cold     {cold:6.1f} s   {cold / once:5.2f} passes")
-    print(f"  {options.trials} trials, cached       {again:6.1f} s   {again / once:5.2f} passes")
     print(f"  {states.count('stopped early')} of {len(states)} trials were stopped early")
     print(f"  accuracy on validation: best {best['valid_top1']:.4f}, defaults {best['defaults']['valid_top1']:.4f}")
 

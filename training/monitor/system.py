@@ -37,9 +37,10 @@ class Sampler:
 
     def _look(self) -> None:
         while not self._end.wait(self._seconds):
-            self._write(self._sample())
+            self._write(self.sample())
 
-    def _sample(self) -> SystemSample:
+    def sample(self) -> SystemSample:
+        """The machine now, over the time since the sample before."""
         cores = self._psutil.cpu_percent(percpu=True)
         memory = self._psutil.virtual_memory()
         disk, now = self._bytes(), time.monotonic()
