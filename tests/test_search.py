@@ -169,6 +169,29 @@ def test_a_killed_search_loses_no_finished_trial(tune: Tuner, tmp_path: Path) ->
     assert json.loads((tmp_path / "best.json").read_text())["valid_loss"] <= kept["valid_loss"]
 
 
+def test_processes_may_begin_a_search_together(tmp_path: Path) -> None:
+    """Whoever comes first makes the tables of its file, and the others wait for them."""
+    script = (
+        "import sys\n"
+        "from optuna.study import StudyDirection\n"
+        "from training.search.study import open_study\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+        "open_study(sys.argv[1], StudyDirection.MINIMIZE, {'data': 1}, {})\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "study.db")]
+    pipes: dict[str, Any] = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    running = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(4)]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None  # communicate() would flush it
+    assert [process.communicate(timeout=60)[1] for process in running] == [""] * 4
+
+
 def test_processes_share_a_search(tune: Tuner, tmp_path: Path) -> None:
     """Two processes on one storage: together the trials that were asked for, no two alike."""
     options = ("--storage", str(tmp_path / "study.db"), "--trials", "10", "--epochs", "12")

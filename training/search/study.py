@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +39,14 @@ def open_study(
         # Heartbeats have been experimental since Optuna 2.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            study = optuna.create_study(
-                storage=_storage(storage),
-                study_name=NAME,
-                direction=direction,
-                load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=START, n_warmup_steps=WARM_UP),
-            )
+            with _alone(storage):
+                study = optuna.create_study(
+                    storage=_storage(storage),
+                    study_name=NAME,
+                    direction=direction,
+                    load_if_exists=True,
+                    pruner=optuna.pruners.MedianPruner(n_startup_trials=START, n_warmup_steps=WARM_UP),
+                )
         except Exception as error:  # whatever the database's driver raises
             raise ConfigError(f"{storage} cannot be used as storage of a search ({error}).") from None
     known = study.user_attrs.get("identity")
@@ -59,9 +63,23 @@ def open_study(
     return study
 
 
+@contextmanager
+def _alone(storage: str) -> Iterator[None]:
+    """No other process of this machine makes the tables of the same file meanwhile: both would, and one would fail.
+
+    A database has one answer to that of its own: the second process says so and can be started again.
+    """
+    if "://" in storage:
+        yield
+        return
+    path = Path(storage).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _storage(storage: str) -> BaseStorage:
-    if "://" not in storage:
-        Path(storage).parent.mkdir(parents=True, exist_ok=True)
     if storage.endswith(".journal"):
         return JournalStorage(JournalFileBackend(storage))
     url = storage if "://" in storage else f"sqlite:///{Path(storage).absolute()}"
