@@ -233,12 +233,12 @@ def _extend_moto(patch: pytest.MonkeyPatch, found: World) -> None:
     )  # fmt: skip
 
 
-def connected(**options: Any) -> Aws:
+def connected(**options: Any) -> Aws[JobOptions]:
     """A connection with the world's bucket and role, and two tries a request."""
     return connect(JobOptions(**{"bucket": BUCKET, "role": ROLE, **options}), attempts=2)
 
 
-def sent(aws: Aws, operation: str = "CreateTrainingJob") -> list[Request]:
+def sent(aws: Aws[Any], operation: str = "CreateTrainingJob") -> list[Request]:
     """Grows with the requests that go out, as they are on the wire: botocore has checked them."""
     found: list[Request] = []
 

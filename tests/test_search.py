@@ -180,7 +180,7 @@ def test_processes_may_begin_a_search_together(tmp_path: Path) -> None:
         "open_study(sys.argv[1], StudyDirection.MINIMIZE, {'data': 1}, {})\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "study.db")]
-    pipes: dict[str, Any] = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     running = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(4)]
     for process in running:
         assert process.stdout is not None

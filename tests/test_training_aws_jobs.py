@@ -36,7 +36,7 @@ def here(tmp_path: Path) -> Iterator[World]:
         yield found
 
 
-def request(aws: Aws, config: TrainingConfig | None = None, **more: Any) -> dict[str, Any]:
+def request(aws: Aws[Any], config: TrainingConfig | None = None, **more: Any) -> dict[str, Any]:
     """The request of one job."""
     requests, config = sent(aws), config or TrainingConfig()
     with staged(aws, config, debugged=True) as source:
@@ -338,7 +338,7 @@ def test_names_are_unique_and_as_aws_wants_them() -> None:
     assert all(len(name) <= 32 and name.replace("-", "").isalnum() for name in names)
 
 
-def scripted(aws: Aws, here: World, *statuses: dict[str, Any]) -> None:
+def scripted(aws: Aws[Any], here: World, *statuses: dict[str, Any]) -> None:
     """Let a job's description go through these, the last for good; before each one more line is printed."""
     left = list(statuses)
 

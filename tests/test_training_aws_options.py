@@ -138,7 +138,7 @@ SAID: dict[str, tuple[Exception, str]] = {
         ),
         "a quota is exhausted (The account-level service limit 'ml.g4dn.xlarge for training job usage' is 0 Instances, "
         "with current utilization of 0 Instances and a request delta of 1 Instances). Ask for more in AWS's Service "
-        "Quotas, or take another --instance-type or fewer --parallel-jobs",
+        "Quotas, or take another --instance-type or fewer machines",
     ),
     "throttled": (client_error("ThrottlingException", "Rate exceeded"), "Wait a minute and do it again"),
     "bucket": (client_error("NoSuchBucket", "The specified bucket does not exist", "PutObject"), "Check --bucket"),
@@ -243,7 +243,7 @@ def product(usage: str, dollars: str) -> str:
     )
 
 
-def priced(account: pytest.MonkeyPatch, answer: dict[str, Any] | None) -> Aws:
+def priced(account: pytest.MonkeyPatch, answer: dict[str, Any] | None) -> Aws[JobOptions]:
     """A connection whose price list answers that, checked against the service's model; None refuses to answer."""
     options = JobOptions(instance_type="ml.g5.xlarge", region="eu-west-1", max_hours=1.5, instance_count=2, spot=True)
     aws = connect(options)

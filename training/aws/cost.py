@@ -69,7 +69,7 @@ class Estimate:
             yield "      spot is usually cheaper; not counted"
 
 
-def estimate(aws: Aws, jobs: int) -> Estimate:
+def estimate(aws: Aws[JobOptions], jobs: int) -> Estimate:
     """For so many jobs of the connection's options. Never an error: a price that cannot be asked is looked up here."""
     return Estimate(jobs, aws.options, _asked(aws) or _looked_up(aws.options.instance_type))
 
@@ -81,7 +81,7 @@ def _looked_up(instance_type: str) -> Price | None:
     )
 
 
-def _asked(aws: Aws) -> Price | None:
+def _asked(aws: Aws[JobOptions]) -> Price | None:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -15,7 +15,7 @@ ARCHIVE = "model.tar.gz"
 _OUTPUT = "output.tar.gz"
 
 
-def results(aws: Aws, found: dict[str, Any], folder: Path, say: Say) -> None:
+def results(aws: Aws[Any], found: dict[str, Any], folder: Path, say: Say) -> None:
     """The files of a completed job (its description) into `folder`: model.tar.gz, and all that it wrote.
 
     The archive is the one that serving takes. AwsError where S3 or the disk refuses.
@@ -30,7 +30,7 @@ def results(aws: Aws, found: dict[str, Any], folder: Path, say: Say) -> None:
     say(f"{folder / ARCHIVE}: the model; beside it {', '.join(_names(folder))}")
 
 
-def fetch(aws: Aws, uri: str, path: Path) -> None:
+def fetch(aws: Aws[Any], uri: str, path: Path) -> None:
     """One object into a file, whole or not at all."""
     bucket, key = parse(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def fetch(aws: Aws, uri: str, path: Path) -> None:
         aws.s3.download_file(bucket, key, str(path))
 
 
-def fetch_all(aws: Aws, uri: str, folder: Path, containing: str = "") -> list[Path]:
+def fetch_all(aws: Aws[Any], uri: str, folder: Path, containing: str = "") -> list[Path]:
     """All objects below a prefix whose key has `containing` in it, under their names after it or after the prefix.
 
     Names that would leave the folder are refused.

@@ -128,7 +128,7 @@ def _of_code(code: str, text: str) -> str:
     if code in ("ResourceLimitExceeded", "ServiceQuotaExceededException", "LimitExceededException"):
         return (
             f"a quota is exhausted ({said}). Ask for more in AWS's Service Quotas, "
-            "or take another --instance-type or fewer --parallel-jobs"
+            "or take another --instance-type or fewer machines"
         )
     if "role" in text.lower() and "assume" in text.lower():
         return f"SageMaker may not assume the role ({said}). Check --role and whom it trusts"

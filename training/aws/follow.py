@@ -17,7 +17,7 @@ POLL_SECONDS = 10.0
 
 
 def follow(
-    aws: Aws, name: str, say: Say, *, seconds: float = POLL_SECONDS, sleep: Callable[[float], None] = time.sleep
+    aws: Aws[Any], name: str, say: Say, *, seconds: float = POLL_SECONDS, sleep: Callable[[float], None] = time.sleep
 ) -> dict[str, Any]:
     """Say what the job says until it has ended; returns its description. AwsError where it failed or was stopped.
 
@@ -84,7 +84,7 @@ class _Stages:
 class _Log:
     """What has been printed since it was last asked, of all machines of a job."""
 
-    def __init__(self, aws: Aws, name: str) -> None:
+    def __init__(self, aws: Aws[Any], name: str) -> None:
         self._aws, self._name = aws, name
         self._client = aws.boto.client("logs")
         self._tokens: dict[str, str] = {}

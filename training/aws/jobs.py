@@ -38,7 +38,7 @@ class Inputs:
     config: TrainingConfig
 
 
-def prepare(aws: Aws, config: TrainingConfig, data: str | Path, say: Say) -> Inputs:
+def prepare(aws: Aws[JobOptions], config: TrainingConfig, data: str | Path, say: Say) -> Inputs:
     """Photos, and weights where a file of them is named, in S3. Errors as `upload`."""
     channels = {"train": upload(aws, data, say)}
     if config.weights:
@@ -49,7 +49,7 @@ def prepare(aws: Aws, config: TrainingConfig, data: str | Path, say: Say) -> Inp
 
 @contextmanager
 def staged(
-    aws: Aws, config: TrainingConfig, backbones: Iterable[str] = (), *, debugged: bool, search: bool = False
+    aws: Aws[JobOptions], config: TrainingConfig, backbones: Iterable[str] = (), *, debugged: bool, search: bool = False
 ) -> Iterator[Path]:
     """A temporary source folder for jobs of the configuration; `backbones` are more that a search may draw."""
     wanted = requirements(aws.options, {config.backbone, *backbones}, debugger=debugged, search=search)
@@ -58,7 +58,7 @@ def staged(
 
 
 def estimator(
-    aws: Aws,
+    aws: Aws[JobOptions],
     config: TrainingConfig,
     name: str,
     source: Path,
@@ -93,7 +93,7 @@ def estimator(
         )
 
 
-def _machine(aws: Aws) -> dict[str, Any]:
+def _machine(aws: Aws[JobOptions]) -> dict[str, Any]:
     options = aws.options
     found: dict[str, Any] = {
         "instance_type": options.instance_type,
@@ -119,7 +119,7 @@ def gpu_count(options: JobOptions, region: str) -> int:
     return int(known["Count"]) if known is not None else int(options.has_gpu)
 
 
-def _time(aws: Aws, name: str) -> dict[str, Any]:
+def _time(aws: Aws[JobOptions], name: str) -> dict[str, Any]:
     options = aws.options
     found: dict[str, Any] = {"max_run": options.max_run_seconds, "use_spot_instances": options.spot}
     if options.spot:
@@ -128,7 +128,7 @@ def _time(aws: Aws, name: str) -> dict[str, Any]:
     return found
 
 
-def _account(aws: Aws) -> dict[str, Any]:
+def _account(aws: Aws[JobOptions]) -> dict[str, Any]:
     options = aws.options
     key = options.kms_key or None
     return {
@@ -141,7 +141,7 @@ def _account(aws: Aws) -> dict[str, Any]:
     }
 
 
-def start(aws: Aws, job: Any, channels: Mapping[str, str], name: str) -> str:
+def start(aws: Aws[JobOptions], job: Any, channels: Mapping[str, str], name: str) -> str:
     """Send one job; returns its name. AwsError with what AWS says."""
     with told(f"starting {name}"):
         job.fit(dict(channels), job_name=name, wait=False, logs=False)
@@ -155,7 +155,7 @@ def unique_name(base: str, longest: int = MAX_JOB_NAME) -> str:
     return f"{clean[: longest - len(stamp) - 1].rstrip('-')}-{stamp}"
 
 
-def describe(aws: Aws, name: str) -> dict[str, Any]:
+def describe(aws: Aws[JobOptions], name: str) -> dict[str, Any]:
     """DescribeTrainingJob; AwsError with a code for a name that is none."""
     with told(f"looking at {name}"):
         found: dict[str, Any] = aws.sagemaker.describe_training_job(TrainingJobName=name)

@@ -1,4 +1,4 @@
-"""What a job runs on, for how long, and where its results go; flags come from the fields."""
+"""What a job runs on and for how long; flags come from the fields."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from training.errors import ConfigError
-from training.settings import Choices, Range, Settings, setting
+from training.settings import Choices, Range, setting
+
+from .account import Account
 
 MAX_PARENTS = 5
 """So many earlier tuners may warm-start a new one (AWS's limit)."""
 
-_MAX_TAGS = 50
 _SECONDS = 3600
 
 
 @dataclass(frozen=True)
-class JobOptions(Settings):
+class JobOptions(Account):
     """How SageMaker runs a training or a search; nothing of it changes the model."""
 
     NOUN: ClassVar[str] = "option of SageMaker jobs"
 
-    role: str = setting("", "ARN or name of the role that the jobs assume; by default that of the SDK's configuration.")
-    region: str = setting("", "AWS region; by default that of the AWS configuration.")
-    bucket: str = setting("", "Bucket for photos, code and results; by default SageMaker's own of the account.")
-    prefix: str = setting("whippet", "Where in the bucket.")
     instance_type: str = setting("ml.g4dn.xlarge", "Machine of a job.")
     instance_count: int = setting(1, "Machines of a job.", allowed=Range(1, 100))
     volume_gb: int = setting(30, "Gigabytes of disk of each.", allowed=Range(1, 16_384))
@@ -37,10 +34,6 @@ class JobOptions(Settings):
     image_uri: str = setting("", "Container image of your own instead of AWS's for PyTorch.")
     framework_version: str = setting("2.8.0", "PyTorch of AWS's image; with an image of your own, what it holds.")
     py_version: str = setting("py312", "Python of AWS's image.")
-    tags: tuple[str, ...] = setting((), "KEY=VALUE on every job, for the bill.", items=str)
-    subnets: tuple[str, ...] = setting((), "Subnets of your VPC to run in.", items=str)
-    security_groups: tuple[str, ...] = setting((), "Security groups then.", items=str)
-    kms_key: str = setting("", "KMS key that encrypts photos, disks and results.")
     debugger: bool = setting(True, "SageMaker's debugger rules beside ours, on jobs that are no tuner's.")
     profiler: bool = setting(True, "SageMaker's profiler rules beside ours, on jobs that are no tuner's.")
     parallel_jobs: int = setting(2, "Jobs of a tuner at a time.", allowed=Range(1, 100))
@@ -60,7 +53,6 @@ class JobOptions(Settings):
         super().__post_init__()
         self._check_machine()
         self._check_time()
-        self._check_lists()
         self._check_tuner()
 
     def _check_machine(self) -> None:
@@ -68,8 +60,6 @@ class JobOptions(Settings):
             raise ConfigError(f"instance_type: {self.instance_type!r} is none; take one like ml.g4dn.xlarge")
         if not re.fullmatch(r"\d+\.\d+\.\d+", self.framework_version):
             raise ConfigError(f"framework_version: take a full one like 2.8.0, found {self.framework_version!r}")
-        if bool(self.subnets) != bool(self.security_groups):
-            raise ConfigError("subnets: a VPC needs --subnets and --security-groups, found one of them")
 
     def _check_time(self) -> None:
         if not self.max_wait_hours:
@@ -81,14 +71,6 @@ class JobOptions(Settings):
                 f"max_wait_hours: {self.max_wait_hours:g} is less than the {self.max_hours:g} of max_hours, "
                 "which it includes"
             )
-
-    def _check_lists(self) -> None:
-        keys = [tag.partition("=")[0] for tag in self.tags]
-        for tag, key in zip(self.tags, keys, strict=True):
-            if "=" not in tag or not key:
-                raise ConfigError(f"tags: write KEY=VALUE, found {tag!r}")
-        if len(set(keys)) < len(keys) or len(keys) > _MAX_TAGS:
-            raise ConfigError(f"tags: {_MAX_TAGS} different keys at most, found {len(keys)}: {', '.join(keys)}")
 
     def _check_tuner(self) -> None:
         if self.strategy == "hyperband" and self.early_stopping:
@@ -120,7 +102,3 @@ class JobOptions(Settings):
     def has_gpu(self) -> bool:
         """By the family of the machine: AWS calls those with NVIDIA's GPUs g and p."""
         return re.match(r"ml\.[gp]\d", self.instance_type) is not None
-
-    def tag_list(self) -> list[dict[str, str]]:
-        """As AWS wants them."""
-        return [{"Key": key, "Value": value} for key, _, value in (tag.partition("=") for tag in self.tags)]

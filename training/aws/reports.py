@@ -51,7 +51,7 @@ def table(found: list[Rule]) -> Iterator[str]:
 
 
 def bring(
-    aws: Aws,
+    aws: Aws[Any],
     name: str,
     output: Path,
     say: Say,
@@ -85,7 +85,7 @@ def bring(
     return verdicts
 
 
-def _profiler_reports(aws: Aws, found: dict[str, Any], folder: Path) -> list[Path]:
+def _profiler_reports(aws: Aws[Any], found: dict[str, Any], folder: Path) -> list[Path]:
     base = found.get("ProfilerConfig", {}).get("S3OutputPath")
     if not base:
         return []

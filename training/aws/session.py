@@ -6,10 +6,13 @@ import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from .account import Account
 from .errors import AwsError, require_sdk, told
 from .options import JobOptions
+
+Options = TypeVar("Options", bound=Account)
 
 ATTEMPTS = 10
 """Tries of a request, the first included; SageMaker's control plane throttles early."""
@@ -18,14 +21,14 @@ _STARTS = ("CreateTrainingJob", "CreateHyperParameterTuningJob")
 
 
 @dataclass(frozen=True)
-class Aws:
+class Aws(Generic[Options]):
     """What the rest of the package talks to; made by `connect`."""
 
     boto: Any
     """boto3.Session"""
     sdk: Any
     """sagemaker.Session"""
-    options: JobOptions
+    options: Options
 
     @property
     def region(self) -> str:
@@ -59,7 +62,7 @@ class Aws:
         return f"s3://{self.bucket}/{self.key(*parts)}"
 
 
-def connect(options: JobOptions, *, attempts: int = ATTEMPTS) -> Aws:
+def connect(options: Options, *, attempts: int = ATTEMPTS) -> Aws[Options]:
     """Clients by AWS's usual configuration and the options; AwsError without SDK, region or such a profile.
 
     Nothing is sent yet. Requests are retried adaptively, `attempts` times.
@@ -80,7 +83,8 @@ def connect(options: JobOptions, *, attempts: int = ATTEMPTS) -> Aws:
         if boto.region_name is None:
             raise AwsError("no AWS region is set. Give --region, or set AWS_DEFAULT_REGION")
         aws = Aws(boto, _sdk_session(boto), options)
-    _watch_spot(aws)
+    if isinstance(options, JobOptions) and options.spot:
+        _watch_spot(aws, options)
     return aws
 
 
@@ -97,15 +101,13 @@ def _sdk_session(boto: Any) -> Any:
     return sagemaker.Session(boto_session=boto, sagemaker_config=config)
 
 
-def _watch_spot(aws: Aws) -> None:
+def _watch_spot(aws: Aws[Any], options: JobOptions) -> None:
     """Refuse to send a job that would be billed at the full price although spot was asked for."""
-    if not aws.options.spot:
-        return
 
     def check(params: dict[str, Any], **_: Any) -> None:
         job = params.get("TrainingJobDefinition", params)
         waits = job.get("StoppingCondition", {}).get("MaxWaitTimeInSeconds")
-        if job.get("EnableManagedSpotTraining") is not True or waits != aws.options.max_wait_seconds:
+        if job.get("EnableManagedSpotTraining") is not True or waits != options.max_wait_seconds:
             raise AwsError("spot was asked for and is not in the request; nothing was started. Is the SDK 2.257?")
         if "CheckpointConfig" not in job:
             raise AwsError("a spot job without a checkpoint would begin anew; nothing was started. Is the SDK 2.257?")

@@ -15,12 +15,13 @@ from . import debugger, download, reports, trials
 from .errors import AwsError
 from .follow import POLL_SECONDS, follow
 from .jobs import estimator, gpu_count, is_unknown, prepare, staged, start, unique_name
+from .options import JobOptions
 from .session import Aws
 from .upload import Say
 
 
 def start_search(
-    aws: Aws,
+    aws: Aws[JobOptions],
     config: TrainingConfig,
     search: SearchOptions,
     data: str | Path,
@@ -57,7 +58,7 @@ def start_search(
 
 
 def one_job(
-    aws: Aws,
+    aws: Aws[JobOptions],
     config: TrainingConfig,
     search: SearchOptions,
     data: str | Path,
@@ -78,7 +79,7 @@ def one_job(
 
 
 def refit(
-    aws: Aws,
+    aws: Aws[JobOptions],
     hyperparameters: Mapping[str, Any],
     data: str | Path,
     output: Path,
@@ -107,13 +108,15 @@ def refit(
     return name
 
 
-def bring(aws: Aws, name: str, output: Path, say: Say, *, seconds: float = POLL_SECONDS) -> None:
+def bring(aws: Aws[JobOptions], name: str, output: Path, say: Say, *, seconds: float = POLL_SECONDS) -> None:
     """Follow a job to its end, then its files and the verdicts of SageMaker's rules into `output`."""
     download.results(aws, follow(aws, name, say, seconds=seconds), output, say)
     reports.bring(aws, name, output, say, seconds=seconds)
 
 
-def attach(aws: Aws, name: str, output: Path, say: Say, *, seconds: float = POLL_SECONDS) -> trials.Search | None:
+def attach(
+    aws: Aws[JobOptions], name: str, output: Path, say: Say, *, seconds: float = POLL_SECONDS
+) -> trials.Search | None:
     """Results of a running or finished tuner so far, or of one job when it has ended, in `output`.
 
     Of a tuner the table is said, best.json and trials.csv are written, and it is returned as far as it is; a job is

@@ -81,7 +81,7 @@ class Search:
 
 
 def wait(
-    aws: Aws, name: str, say: Say, *, seconds: float = POLL_SECONDS, sleep: Callable[[float], None] = time.sleep
+    aws: Aws[Any], name: str, say: Say, *, seconds: float = POLL_SECONDS, sleep: Callable[[float], None] = time.sleep
 ) -> str:
     """Say how far a tuner is until it has ended; returns its state. AwsError where it failed as a whole.
 
@@ -126,7 +126,7 @@ def _progress(found: Mapping[str, Any]) -> str:
     return f"{found['HyperParameterTuningJobStatus']}: {', '.join(parts)}"
 
 
-def results(aws: Aws, name: str) -> Search:
+def results(aws: Aws[Any], name: str) -> Search:
     """All jobs of a running or finished tuner, by as many requests as it takes. AwsError as AWS says."""
     found = describe_tuner(aws, name)
     with told(f"looking at the trials of {name}"):

@@ -58,7 +58,7 @@ def _parameter(name: str, range_: Range | Choices) -> Any:
     return ContinuousParameter(float(range_.low), float(range_.high), scaling)
 
 
-def tuner(aws: Aws, job: Any, config: TrainingConfig, space: Space, search: SearchOptions) -> Any:
+def tuner(aws: Aws[JobOptions], job: Any, config: TrainingConfig, space: Space, search: SearchOptions) -> Any:
     """The SDK's `HyperparameterTuner` over an estimator; nothing is sent. ConfigError as `check`."""
     ranges, options = parameters(space), aws.options
     jobs = job_count(options, space, search.trials)
@@ -104,7 +104,7 @@ def job_count(options: JobOptions, space: Space, trials: int) -> int:
     return points
 
 
-def _strategy(aws: Aws, config: TrainingConfig) -> Any:
+def _strategy(aws: Aws[JobOptions], config: TrainingConfig) -> Any:
     if aws.options.strategy != "hyperband":
         return None
     from sagemaker.tuner import HyperbandStrategyConfig, StrategyConfig
@@ -114,7 +114,7 @@ def _strategy(aws: Aws, config: TrainingConfig) -> Any:
     return StrategyConfig(HyperbandStrategyConfig(max_resource=epochs, min_resource=1))
 
 
-def _warm_start(aws: Aws) -> Any:
+def _warm_start(aws: Aws[JobOptions]) -> Any:
     options = aws.options
     if not options.warm_start:
         return None
@@ -126,7 +126,7 @@ def _warm_start(aws: Aws) -> Any:
 
 
 def start(
-    aws: Aws,
+    aws: Aws[JobOptions],
     config: TrainingConfig,
     space: Space,
     data: str | Path,
@@ -162,7 +162,7 @@ def backbones(space: Space) -> tuple[str, ...]:
     return tuple(map(str, drawn.values)) if isinstance(drawn, Choices) else ()
 
 
-def _check_parents(aws: Aws, metric: str) -> None:
+def _check_parents(aws: Aws[JobOptions], metric: str) -> None:
     """AWS starts a warm start only from tuners that have ended, and that searched for the same."""
     for parent in aws.options.warm_start:
         found = describe_tuner(aws, parent)
@@ -173,7 +173,7 @@ def _check_parents(aws: Aws, metric: str) -> None:
             raise AwsError(f"warm_start: {parent} searched for {searched}, and this one for {metric}. Take the same")
 
 
-def describe_tuner(aws: Aws, name: str) -> dict[str, Any]:
+def describe_tuner(aws: Aws[JobOptions], name: str) -> dict[str, Any]:
     """DescribeHyperParameterTuningJob; AwsError with a code for a name that is none."""
     with told(f"looking at {name}"):
         found: dict[str, Any] = aws.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)

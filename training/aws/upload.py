@@ -24,7 +24,7 @@ CHANNELS = Path("/opt/ml/input/data")
 _THREADS = 8
 
 
-def upload(aws: Aws, data: str | Path, say: Say) -> str:
+def upload(aws: Aws[Any], data: str | Path, say: Say) -> str:
     """The `s3://…/` URI of labelled folders; what already is one passes as it is.
 
     Of a folder the photos of its dataset are uploaded, and nothing else. The same photos are uploaded once, and an
@@ -53,7 +53,7 @@ def upload(aws: Aws, data: str | Path, say: Say) -> str:
     return uri
 
 
-def upload_weights(aws: Aws, path: Path) -> tuple[str, str]:
+def upload_weights(aws: Aws[Any], path: Path) -> tuple[str, str]:
     """URI of the folder that holds a file of weights, by its content, and its path within a job."""
     from training.data.files import content_hash
 
@@ -68,7 +68,7 @@ def upload_weights(aws: Aws, path: Path) -> tuple[str, str]:
     return aws.uri(WEIGHTS, digest) + "/", str(CHANNELS / WEIGHTS / path.name)
 
 
-def encryption(aws: Aws) -> dict[str, str]:
+def encryption(aws: Aws[Any]) -> dict[str, str]:
     """What S3 is told where the options name a key."""
     key = aws.options.kms_key
     return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
@@ -82,7 +82,7 @@ def _require_text(names: Iterable[str]) -> None:
             raise DataError(f"{name!r} has a name that is no text, which S3 cannot keep. Rename it.") from None
 
 
-def _exists(aws: Aws, key: str) -> bool:
+def _exists(aws: Aws[Any], key: str) -> bool:
     from botocore.exceptions import ClientError
 
     try:
@@ -95,7 +95,7 @@ def _exists(aws: Aws, key: str) -> bool:
     return True
 
 
-def _send(aws: Aws, prefix: str, photos: dict[str, Path], say: Say) -> None:
+def _send(aws: Aws[Any], prefix: str, photos: dict[str, Path], say: Say) -> None:
     """What is not there yet; the key has the fingerprint in it, so that what is there in full is the same."""
     there = _sizes(aws, f"{prefix}/")
     missing = [name for name, path in photos.items() if there.get(f"{prefix}/{name}") != path.stat().st_size]
@@ -116,7 +116,7 @@ def _send(aws: Aws, prefix: str, photos: dict[str, Path], say: Say) -> None:
             raise
 
 
-def _sizes(aws: Aws, prefix: str) -> dict[str, int]:
+def _sizes(aws: Aws[Any], prefix: str) -> dict[str, int]:
     pages: Any = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=aws.bucket, Prefix=prefix)
     return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
 
