@@ -8,6 +8,7 @@ PHOTOS ?=
 TORCH_INDEX ?=
 
 PY := $(VENV)/bin/python
+OWN := sagemaker smdebug torchserve ray
 MODEL := build/model.tar.gz
 MODEL_SOURCES := $(wildcard model_serving/*.py model_serving/classifier/*.py)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -24,7 +25,7 @@ endif
 up: $(MODEL)
 	$(PY) -m local_stack up --model $(MODEL)
 
-test: lint $(VENV)/.sagemaker $(VENV)/.smdebug
+test: lint $(addprefix $(VENV)/.,$(OWN))
 	$(PY) -m pytest
 
 lint: $(VENV)/.dev
@@ -61,11 +62,15 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.torch
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
 
-# What runs scripts in AWS's PyTorch training containers, and smdebug, for their tests. Each wants another protobuf than
-# the rest, so each has an environment of its own, which finds torch and what else it lacks in the first one.
+# What runs in AWS's PyTorch containers, smdebug, and Ray Serve, for their tests. They want other versions of protobuf and
+# of SageMaker's toolkit than the rest, so each has an environment of its own, which finds torch and what else it lacks in
+# the first one.
 $(VENV)/.sagemaker: REQUIREMENTS = 'sagemaker-pytorch-training>=3,<4' 'sagemaker-training>=5.1,<6'
 $(VENV)/.smdebug: REQUIREMENTS = smdebug==1.0.34 protobuf==3.20.3 'numpy<2.3' pandas requests 'setuptools<82'
-$(VENV)/.sagemaker $(VENV)/.smdebug: $(VENV)/.%: | $(VENV)/.dev
+$(VENV)/.torchserve: REQUIREMENTS = torchserve==0.12.0 torch-model-archiver==0.12.0 sagemaker-pytorch-inference==2.0.25 \
+	'setuptools<82' packaging pyyaml psutil requests
+$(VENV)/.ray: REQUIREMENTS = 'ray[serve]>=2.50'
+$(addprefix $(VENV)/.,$(OWN)): $(VENV)/.%: | $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)/$*
 	$(VENV)/$*/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
 	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \

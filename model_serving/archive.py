@@ -1,7 +1,9 @@
 """Contract 1, `model.tar.gz`: pack it, unpack it safely, derive its version.
 
     model.pt      state_dict, plain tensors          model.json    ModelSpec
-    code/         inference.py, classifier/: what SageMaker's PyTorch container imports
+    code/         inference.py, classifier/: what SageMaker's PyTorch container imports; batch_handler.py for TorchServe
+    config.yaml, deployment.py                       the same hooks for Ray Serve
+    golden/       photos with what the model says of them, where it was trained with some
 
 An archive may come from anywhere: unpacking refuses paths that leave the folder, links, devices and bombs.
 """
@@ -40,9 +42,15 @@ STORED = 0
 
 PACKAGE = Path(__file__).parent
 
+NOTHING: Mapping[str, bytes] = {}
+
+
+ADAPTERS = {"code/batch_handler.py": "batch_handler.py", "deployment.py": "ray_deployment.py"}
+"""Files of an archive that lead hosts to the hooks, by where they are in this package; they decide no answer."""
+
 
 def code_files(root: Path = PACKAGE) -> list[Path]:
-    """The files of `code/`, relative to `root` (this package, or an unpacked `code/`), sorted."""
+    """The files that decide answers, relative to `root` (this package, or an unpacked `code/`), sorted."""
     sources = [root / "inference.py", *(root / "classifier").rglob("*.py")]
     return sorted(path.relative_to(root) for path in sources)
 
@@ -73,22 +81,46 @@ def content_version(spec: ModelSpec, state: Mapping[str, torch.Tensor], code: st
     return digest.hexdigest()[:12]
 
 
-def pack(spec: ModelSpec, state: Mapping[str, torch.Tensor], output: Path) -> ModelSpec:
+def pack(
+    spec: ModelSpec, state: Mapping[str, torch.Tensor], output: Path, extra: Mapping[str, bytes] = NOTHING
+) -> ModelSpec:
     """Write the archive of a model to `output`, whole or not at all; returns the spec with its version.
 
-    The weights must fit the network (WeightsError). The same content gives the same bytes, but for `created`.
+    The weights must fit the network (WeightsError). The same content gives the same bytes, but for `created`. `extra`
+    are more files by name, as of `golden`.
     """
     spec, files = contents(spec, state)
-    _write(files, output)
+    _write({**files, **extra}, output)
     return spec
 
 
-def stage(spec: ModelSpec, state: Mapping[str, torch.Tensor], folder: Path) -> ModelSpec:
+def stage(
+    spec: ModelSpec, state: Mapping[str, torch.Tensor], folder: Path, extra: Mapping[str, bytes] = NOTHING
+) -> ModelSpec:
     """Write what `pack` would put into an archive to `folder`, for a host that makes the tar.gz itself."""
     spec, files = contents(spec, state)
-    for name, content in files.items():
+    for name, content in {**files, **extra}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+    return spec
+
+
+def restage(archive: Path, output: Path, extra: Mapping[str, bytes] = NOTHING) -> ModelSpec:
+    """The same model with this package's code, so that a changed script needs no training; returns its spec.
+
+    Its version is derived anew, golden photos and all else stay. `extra` replaces or adds files. Errors as `unpack`;
+    SpecError or WeightsError where the model cannot be read.
+    """
+    from .classifier import ModelSpec, network, read_weights
+
+    with unpacked(archive) as folder:
+        state = read_weights(folder / "model.pt")
+        spec = ModelSpec.load(folder / "model.json")
+        network.check(spec, state)
+        spec = dataclasses.replace(spec, version=content_version(spec, state, code_digest()))
+        kept = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        files = {name: path.read_bytes() for name, path in kept.items() if not name.startswith("code/")}
+    _write({**files, "model.json": spec.to_json().encode(), **_ours(), **extra}, output)
     return spec
 
 
@@ -110,8 +142,16 @@ def contents(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> tuple[ModelS
     weights = io.BytesIO()
     torch.save(plain, weights)
     files = {"model.json": spec.to_json().encode(), "model.pt": weights.getvalue()}
-    files |= {f"code/{path.as_posix()}": (PACKAGE / path).read_bytes() for path in code_files()}
-    return spec, files
+    return spec, {**files, **_ours()}
+
+
+def _ours() -> dict[str, bytes]:
+    """What of this package goes into every archive, by its name there."""
+    from .deployment import config
+
+    hooks = {f"code/{path.as_posix()}": (PACKAGE / path).read_bytes() for path in code_files()}
+    adapters = {name: (PACKAGE / path).read_bytes() for name, path in ADAPTERS.items()}
+    return {**hooks, **adapters, "config.yaml": config()}
 
 
 def _write(files: Mapping[str, bytes], output: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -83,14 +84,34 @@ def check(
     raise typer.Exit(1 if failed else 0)
 
 
+class Engine(str, Enum):
+    """What serves an archive here."""
+
+    WHIPPET = "whippet"
+    RAY = "ray"
+
+
+ONLY = {Engine.WHIPPET: ("workers", "queue", "name"), Engine.RAY: ("replicas", "cpus", "gpus", "threads", "address")}
+"""Options of `serve` that one engine alone obeys."""
+
+
 @app.command()
 def serve(
+    context: typer.Context,
     archive: Annotated[Path, typer.Argument(help="A model.tar.gz.", metavar="FILE")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
     workers: Annotated[int, typer.Option(help="Requests worked on at once.", min=1)] = os.cpu_count() or 1,
     queue: Annotated[int, typer.Option(help="Requests that may wait; more get 503.", min=0)] = 100,
     name: Annotated[str, typer.Option(help="Name of the endpoint.")] = "whippet",
+    engine: Annotated[
+        Engine, typer.Option(help="Our own server, or Ray Serve, which also runs on a cluster.")
+    ] = Engine.WHIPPET,
+    replicas: Annotated[str, typer.Option(help="With Ray: MIN:MAX copies of the model, by what waits.")] = "1:1",
+    cpus: Annotated[float, typer.Option(help="With Ray: CPUs that a replica reserves.", min=0)] = 1,
+    gpus: Annotated[float, typer.Option(help="With Ray: GPUs of a replica; 0.25 is four on one.", min=0)] = 0,
+    threads: Annotated[int, typer.Option(help="With Ray: threads of a replica's network; 0 is all.", min=0)] = 0,
+    address: Annotated[str, typer.Option(help="With Ray: a running cluster, as auto or HOST:6379.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Say the address as one JSON line.")] = False,
     with_parent: Annotated[bool, typer.Option(help="Stop when standard input closes.", hidden=True)] = False,
 ) -> None:
@@ -98,12 +119,18 @@ def serve(
 
     python -m model_serving serve model.tar.gz --port 8080
     """
-    from . import hosting
+    from . import deployment, hosting
     from .archive import unpacked
     from .errors import ArchiveError
 
+    other = Engine.RAY if engine is Engine.WHIPPET else Engine.WHIPPET
+    if idle := next((name for name in ONLY[other] if _typed(context, name)), None):
+        raise typer.BadParameter(f"it is for --engine {other.value}", param_hint=f"--{idle}")
     if not archive.is_file():
         raise ArchiveError(f"{archive} does not exist. Make one: python -m model_serving pack --output FILE")
+    if engine is Engine.RAY:
+        wanted = deployment.Replicas.of(replicas, cpus=cpus, gpus=gpus, threads=threads)
+        raise typer.Exit(deployment.serve(archive, host, port, wanted, address))
     listener, url = hosting.bind(host, port)
     # The address is told before the model is loaded: what depends on it can start meanwhile.
     hosting.announce(json.dumps({"url": url, "name": name}) if as_json else f"{url}/invocations (loading …)")
@@ -112,6 +139,11 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     with unpacked(archive) as folder:
         _serve(folder, listener, workers, queue, name)
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _serve(folder: Path, listener: socket.socket, workers: int, queue: int, name: str) -> None:

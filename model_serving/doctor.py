@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .archive import PACKAGE, code_digest, content_version, unpacked
+from .archive import ADAPTERS, PACKAGE, code_digest, content_version, unpacked
 from .classifier import ClassifierError, ModelSpec, read_weights
 from .errors import ArchiveError
 
@@ -51,6 +51,9 @@ def _content(folder: Path) -> Iterator[Check]:
         return
     shadowed = [p.name for p in (folder / "code").iterdir() if p.stem.startswith(SHADOWED)]
     yield Check("no module that the container shadows", not shadowed, ", ".join(shadowed))
+    adapters = [name for name in (*ADAPTERS, "config.yaml") if not (folder / name).is_file()]
+    detail = f"missing: {', '.join(adapters)}; pack it again, or leave it to deploy" if adapters else ""
+    yield Check("has what TorchServe's batches and Ray Serve need", not adapters, detail)
     yield _version(folder)
     yield from _probe(folder)
 

@@ -2,6 +2,7 @@
 
     ServingError
     ├── ArchiveError     the archive cannot be built, unpacked or run
+    ├── EngineError      the server that was asked for is not installed or does not start
     └── PortError        the address to listen on cannot be used
 
 Errors of a model or a request are in `classifier.errors`.
@@ -16,6 +17,10 @@ class ServingError(Exception):
 
 class ArchiveError(ServingError):
     """The archive is missing, damaged, unsafe or incomplete."""
+
+
+class EngineError(ServingError):
+    """Another server than ours was asked for and cannot run."""
 
 
 class PortError(ServingError):

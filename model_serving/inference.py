@@ -6,7 +6,10 @@ Requests
     application/json {"describe": true}           the model, its classes and input size
 
 Answers are JSON. The caller's mistakes travel as values to `output_fn`, which sets their 4xx status: an
-exception raised through SageMaker's toolkit would put a traceback into the body.
+exception raised through SageMaker's toolkit would put a traceback into the body. With
+WHIPPET_ERRORS_AS_RESULTS=1 they are answered with status 200: Batch Transform ends a whole job over one bad photo.
+
+Hosts that gather requests (`batch_handler.py` under TorchServe, `deployment.py` under Ray Serve) call `predict_many`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +33,7 @@ if __package__:
         Labels,
         RequestError,
         TooLarge,
+        require_top_k,
     )
 else:  # the folder is `code/` of an archive, and the only one on the path
     from classifier import (  # type: ignore[import-not-found,no-redef]
@@ -39,6 +45,7 @@ else:  # the folder is `code/` of an archive, and the only one on the path
         Labels,
         RequestError,
         TooLarge,
+        require_top_k,
     )
 
 MAX_INSTANCES = 1000
@@ -46,6 +53,8 @@ MAX_INSTANCES = 1000
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 JSON = "application/json"
+
+ERRORS_AS_RESULTS = "WHIPPET_ERRORS_AS_RESULTS"
 
 
 @dataclass(frozen=True)
@@ -78,24 +87,52 @@ def predict_fn(
     request: Request | RequestError, model: Classifier, context: Any = None
 ) -> dict[str, Any] | RequestError:
     """The answer as JSON-ready data, or the error that input_fn found or the one photo has."""
-    if isinstance(request, RequestError):
-        return request
-    if request.describe:
-        return _description(model)
+    return predict_many([request], model)[0]
+
+
+def predict_many(requests: Sequence[Request | RequestError], model: Classifier) -> list[dict[str, Any] | RequestError]:
+    """`predict_fn` of several requests, in order, whose photos share forward passes as those of one request do."""
+    asked = [_usable(request) for request in requests]
+    photos = [item for request in asked if isinstance(request, Request) for item in request.items]
+    most = max((request.top_k for request in asked if isinstance(request, Request)), default=DEFAULT_TOP_K)
+    answer = model.classify(photos, most)
+    results = iter(answer.results)
+    answers: list[dict[str, Any] | RequestError] = []
+    for request in asked:
+        if isinstance(request, RequestError):
+            answers.append(request)
+        elif request.describe:
+            answers.append(_description(model))
+        else:
+            own = [_cut(next(results), request.top_k) for _ in request.items]
+            answers.append(_many(own, answer, model) if request.many else _single(own[0], answer, model))
+    return answers
+
+
+def _usable(request: Request | RequestError) -> Request | RequestError:
+    """The request, or what is wrong with it, which must not spoil those beside it."""
     try:
-        answer = model.classify(request.items, request.top_k)
+        if isinstance(request, Request):
+            require_top_k(request.top_k)
     except RequestError as error:
         return error
-    return _many(answer, model) if request.many else _single(answer, model)
+    return request
+
+
+def _cut(result: Labels | RequestError, top_k: int) -> Labels | RequestError:
+    if isinstance(result, RequestError):
+        return result
+    return Labels(result.predictions[:top_k], result.decision)
 
 
 def output_fn(answer: dict[str, Any] | RequestError, accept: str | None, context: Any = None) -> tuple[str, str]:
     """JSON text and its media type; errors set their status on the context, or raise where there is none."""
     if not isinstance(answer, RequestError):
         return json.dumps(answer), JSON
-    if context is None:
-        raise answer
-    context.set_response_status(code=answer.status, phrase=type(answer).__name__)
+    if os.environ.get(ERRORS_AS_RESULTS) != "1":
+        if context is None:
+            raise answer
+        context.set_response_status(code=answer.status, phrase=type(answer).__name__)
     return json.dumps({"error": answer.as_dict()}), JSON
 
 
@@ -174,13 +211,12 @@ def _labels(labels: Labels) -> dict[str, Any]:
     return {"predictions": predictions, "decision": labels.decision}
 
 
-def _single(answer: Answer, model: Classifier) -> dict[str, Any] | RequestError:
-    (result,) = answer.results
+def _single(result: Labels | RequestError, answer: Answer, model: Classifier) -> dict[str, Any] | RequestError:
     if isinstance(result, RequestError):
         return result
     return {**_labels(result), "model": _model(model), "timings_ms": answer.timings_ms}
 
 
-def _many(answer: Answer, model: Classifier) -> dict[str, Any]:
-    results = [{"error": r.as_dict()} if isinstance(r, RequestError) else _labels(r) for r in answer.results]
-    return {"results": results, "model": _model(model), "timings_ms": answer.timings_ms}
+def _many(results: Sequence[Labels | RequestError], answer: Answer, model: Classifier) -> dict[str, Any]:
+    found = [{"error": r.as_dict()} if isinstance(r, RequestError) else _labels(r) for r in results]
+    return {"results": found, "model": _model(model), "timings_ms": answer.timings_ms}

@@ -87,7 +87,7 @@ class Hooks:
     def __init__(self, folder: str) -> None:
         import inference  # type: ignore[import-not-found]
 
-        self.module = inference
+        self.folder, self.module = folder, inference
         self.model = inference.model_fn(folder, Context())
 
     def __call__(self, body: bytes | str, content_type: str) -> tuple[int, dict[str, Any]]:
@@ -111,6 +111,7 @@ def checks(hooks: Hooks) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "refuses JSON that is none", lambda: _refused(hooks("{", "application/json"), 400)
     yield "one bad photo of many spoils no other", lambda: _many(hooks)
     yield "describes itself", lambda: _described(hooks)
+    yield "answers a batch of requests each by itself", lambda: _batch(hooks)
 
 
 def _labels(hooks: Hooks, make: Callable[[], bytes]) -> None:
@@ -151,6 +152,45 @@ def _described(hooks: Hooks) -> None:
     status, body = hooks('{"describe": true}', "application/json")
     assert status == 200 and body["name"] and body["version"], "no name and version"
     assert body["classes"] and body["input"]["crop"] > 0, "no classes or input size"
+
+
+class _Batch:
+    """TorchServe's context of a batch: headers, status and content type a request."""
+
+    def __init__(self, folder: str, headers: list[dict[str, str]]) -> None:
+        self.system_properties = {"model_dir": folder}
+        self.request_processor = [_Headers(one) for one in headers]
+        self.statuses = [200] * len(headers)
+
+    def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+        """Remember the status."""
+        self.statuses[idx] = code
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        """Nobody reads it here."""
+
+
+class _Headers:
+    def __init__(self, headers: dict[str, str]) -> None:
+        self._headers = headers
+
+    def get_request_properties(self) -> dict[str, str]:
+        """The request's headers."""
+        return self._headers
+
+
+def _batch(hooks: Hooks) -> None:
+    import batch_handler  # type: ignore[import-not-found]
+
+    bodies = [photo(), b"not a photo", b"{"]
+    kinds = ["image/jpeg", "image/jpeg", "application/json"]
+    batch_handler.handle(None, _Batch(hooks.folder, []))
+    context = _Batch(hooks.folder, [{"Content-Type": kind} for kind in kinds])
+    answers = batch_handler.handle([{"body": bytearray(body)} for body in bodies], context)
+    assert context.statuses == [200, 415, 400], f"statuses {context.statuses}"
+    alone = hooks(bodies[0], "image/jpeg")[1]
+    first = json.loads(answers[0])["predictions"][0]
+    assert abs(first["score"] - alone["predictions"][0]["score"]) < TIE, "another score than alone"
 
 
 def report(name: str, check: Callable[[], Any]) -> Any:

@@ -31,7 +31,9 @@ def test_layout(unpacked: Path) -> None:
     """The files of contract 1, and no other."""
     names = {p.relative_to(unpacked).as_posix() for p in unpacked.rglob("*") if p.is_file()}
     assert {"model.pt", "model.json", "code/inference.py", "code/classifier/__init__.py"} <= names
-    assert all(name.startswith("code/") for name in names - {"model.pt", "model.json"})
+    adapters = {"config.yaml", "deployment.py", "code/batch_handler.py"}
+    assert {n for n in names if not n.startswith("code/")} == {"model.pt", "model.json", "config.yaml", "deployment.py"}
+    assert adapters <= names
     spec = ModelSpec.load(unpacked / "model.json")
     assert spec.version
     assert spec.created
@@ -75,6 +77,24 @@ def test_pack_is_all_or_nothing(state: dict[str, torch.Tensor], tmp_path: Path) 
     assert output.read_bytes() == b"old"
     assert archives.pack(SPEC, state, output).version
     assert [p.name for p in tmp_path.iterdir()] == ["model.tar.gz"]
+
+
+def test_restaged_with_this_code(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    """Old code goes, the version is that of what is there now; weights, golden photos and the date stay."""
+    old, new = tmp_path / "old.tar.gz", tmp_path / "new.tar.gz"
+    extra = {"code/inference.py": b"raise SystemExit", "code/gone.py": b"", "golden/golden.json": b"kept"}
+    archives.pack(SPEC, state, old, extra)
+    spec = archives.restage(old, new, {"config.yaml": b"mine"})
+    (tmp_path / "out").mkdir()
+    folder = archives.unpack(new, tmp_path / "out")
+    assert (folder / "code" / "inference.py").read_bytes() == (archives.PACKAGE / "inference.py").read_bytes()
+    assert not (folder / "code" / "gone.py").exists()
+    assert (folder / "golden" / "golden.json").read_bytes() == b"kept"
+    assert (folder / "config.yaml").read_bytes() == b"mine"
+    with archives.unpacked(old) as before:
+        assert ModelSpec.load(folder / "model.json").created == ModelSpec.load(before / "model.json").created
+        assert (folder / "model.pt").read_bytes() == (before / "model.pt").read_bytes()
+    assert spec.version == archives.content_version(spec, state, archives.code_digest())
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 3, link: str = "") -> tarfile.TarInfo:

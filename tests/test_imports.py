@@ -12,16 +12,21 @@ ROOT = Path(__file__).parents[1]
 OURS = {"client", "lambda_api", "local_stack", "model_serving", "training", "classifier", "inference"}
 HEAVY = {"torch", "torchvision", "boto3", "botocore", "sagemaker", "smdebug", "optuna"}
 
-SERVED = ["model_serving/inference.py", "model_serving/classifier/*.py"]
+SERVED = ["model_serving/inference.py", "model_serving/batch_handler.py", "model_serving/classifier/*.py"]
 RULES = {
     # files, what they may import of ours, which heavy packages they may use
-    "code/ of the archive": (SERVED, {"classifier"}, {"torch", "torchvision"}),
-    "the archive's probe": (["model_serving/probe.py"], {"inference"}, set()),
+    "code/ of the archive": (SERVED, {"classifier", "inference"}, {"torch", "torchvision"}),
+    "Ray Serve's entrance": (["model_serving/ray_deployment.py"], {"inference"}, {"torch"}),
+    "the archive's probe": (["model_serving/probe.py"], {"inference", "batch_handler"}, set()),
     "the function": (["lambda_api/*.py"], set(), {"boto3", "botocore"}),
-    "the client": (["client/*.py"], {"client", "lambda_api.schema"}, {"boto3"}),
+    "the client": (["client/*.py"], {"client", "lambda_api.schema"}, {"boto3", "botocore"}),
     "training": (
         ["training/**/*.py"],
-        {"training", "model_serving.classifier", "model_serving.archive", "model_serving.errors"},
+        {
+            "training",
+            *(f"model_serving.{name}" for name in ("classifier", "archive", "errors", "golden", "doctor")),
+            "model_serving.aws.registry",
+        },
         HEAVY,
     ),
 }
@@ -53,13 +58,24 @@ def test_rooms_import_only_what_they_may(room: str) -> None:
             assert top not in HEAVY or top in heavy, f"{path.name} of {room} imports {name}"
 
 
-def test_training_needs_aws_only_where_it_is_used() -> None:
+@pytest.mark.parametrize("room", ["training", "model_serving"])
+def test_aws_is_needed_only_where_it_is_used(room: str) -> None:
     """SageMaker's SDK and boto3 are imported inside functions: they are an extra, and take seconds."""
-    for path in ROOT.glob("training/**/*.py"):
+    for path in ROOT.glob(f"{room}/**/*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             assert not {name.partition(".")[0] for name in names} & {"sagemaker", "boto3", "botocore"}, path
+
+
+def test_serving_shares_with_training_what_is_about_the_account() -> None:
+    """Options, errors and the connection are one; nothing that trains is needed to deploy, nor AWS to serve."""
+    shared = {f"training.{name}" for name in ("settings", "flags", "errors")}
+    shared |= {f"training.aws.{name}" for name in ("account", "errors", "session", "upload", "download", "jobs")}
+    for path in ROOT.glob("model_serving/**/*.py"):
+        found = {name for name in imports(path) if within(name, {"training"})}
+        allowed = shared if path.parent.name == "aws" else {"training.flags", "training.settings"}
+        assert not {name for name in found if not within(name, allowed)}, path
 
 
 def test_nothing_imports_the_local_stack() -> None:

@@ -87,6 +87,10 @@ class TrainingConfig(Settings):
                         allowed=Choices(("auto", "true", "false")))  # fmt: skip
     workers: int = setting(-1, "Processes that read photos then; -1 takes the cores that a GPU leaves idle.",
                             allowed=Range(-1, 1024))  # fmt: skip
+    golden: int = setting(
+        32, "Photos that the archive keeps, shrunk, with the model's answers, to prove a deployment; 0 is none.",
+        allowed=Range(0, 512),
+    )  # fmt: skip
     skip_unreadable: bool = setting(False, "Train without photos that cannot be read instead of stopping.")
     seed: int = setting(0, "Seed of every random choice but that of cached views.", allowed=Range(0, 2**32 - 1))
 

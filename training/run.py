@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from .data import layout
 from .distributed import world
 from .errors import TrainingError
 from .fit import Fit, Folders, Model
+from .golden import golden
 from .monitor.about import describe
 from .monitor.monitor import FOLDER, Monitor
 from .monitor.settings import Monitoring
@@ -62,19 +63,19 @@ def run(
             model = fit.run(name)
             if model is not None:
                 with monitor.phase("packing"):
-                    lines = list(_written(model, dataset, place))
+                    lines = list(_written(model, dataset, place, golden(model, dataset, config.golden)))
                 for line in lines:
                     progress.say(line)
             fit.done()
 
 
-def _written(model: Model, dataset: layout.Dataset, place: Place) -> Iterator[str]:
+def _written(model: Model, dataset: layout.Dataset, place: Place, extra: Mapping[str, bytes]) -> Iterator[str]:
     """Write the results; says what they are and what to do with them."""
     from model_serving import archive
 
     written = place.model_dir or place.output / "model.tar.gz"
     write = archive.stage if place.model_dir else archive.pack
-    spec = write(model.spec, model.state, written)
+    spec = write(model.spec, model.state, written, extra)
     write_metrics(spec.metrics, place.output)
     if dataset.generated:
         layout.write_split(dataset, place.output / "split.json")

@@ -15,7 +15,7 @@ from .errors import (
     WeightsError,
     WeightsMissing,
 )
-from .predict import DEFAULT_TOP_K, MAX_TOP_K, Answer, Classifier, Labels, Outputs, read_weights
+from .predict import DEFAULT_TOP_K, MAX_TOP_K, Answer, Classifier, Labels, Outputs, read_weights, require_top_k
 from .spec import Calibration, ClassInfo, Head, ModelSpec, Preprocessing
 
 __all__ = [
@@ -41,4 +41,5 @@ __all__ = [
     "WeightsError",
     "WeightsMissing",
     "read_weights",
+    "require_top_k",
 ]

@@ -90,8 +90,7 @@ class Classifier:
 
         BadParameter unless 1 <= top_k <= MAX_TOP_K; more than the classes gives all classes.
         """
-        if not 1 <= top_k <= MAX_TOP_K:
-            raise BadParameter(f"top_k is {top_k}.", f"Take a whole number from 1 to {MAX_TOP_K}.")
+        require_top_k(top_k)
         started = time.perf_counter()
         results: list[Labels | RequestError] = []
         forward = 0.0
@@ -173,6 +172,12 @@ class Classifier:
             if known is None:
                 known = (logits / self.spec.calibration.temperature).softmax(dim=1).amax(dim=1)
             return Outputs(logits, known.cpu())
+
+
+def require_top_k(top_k: int) -> None:
+    """BadParameter unless 1 <= top_k <= MAX_TOP_K."""
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise BadParameter(f"top_k is {top_k}.", f"Take a whole number from 1 to {MAX_TOP_K}.")
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
