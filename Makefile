@@ -9,6 +9,7 @@ TORCH_INDEX ?=
 
 PY := $(VENV)/bin/python
 OWN := sagemaker smdebug torchserve ray
+PEERS := litserve bentoml
 MODEL := build/model.tar.gz
 MODEL_SOURCES := $(wildcard model_serving/*.py model_serving/classifier/*.py)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -37,10 +38,11 @@ format: $(VENV)/.dev
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.dev $(MODEL)
+bench: $(VENV)/.dev $(MODEL) $(addprefix $(VENV)/.,$(OWN) $(PEERS))
 	$(PY) -m bench.overhead --model $(MODEL)
 	$(PY) -m bench.decode
 	$(PY) -m bench.server
+	$(PY) -m bench.hosts
 	$(PY) -m bench.training
 	$(PY) -m bench.recording
 	$(PY) -m bench.search
@@ -70,7 +72,8 @@ $(VENV)/.smdebug: REQUIREMENTS = smdebug==1.0.34 protobuf==3.20.3 'numpy<2.3' pa
 $(VENV)/.torchserve: REQUIREMENTS = torchserve==0.12.0 torch-model-archiver==0.12.0 sagemaker-pytorch-inference==2.0.25 \
 	'setuptools<82' packaging pyyaml psutil requests
 $(VENV)/.ray: REQUIREMENTS = 'ray[serve]>=2.50'
-$(addprefix $(VENV)/.,$(OWN)): $(VENV)/.%: | $(VENV)/.dev
+$(addprefix $(VENV)/.,$(PEERS)): REQUIREMENTS = $*
+$(addprefix $(VENV)/.,$(OWN) $(PEERS)): $(VENV)/.%: | $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)/$*
 	$(VENV)/$*/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
 	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \

@@ -14,15 +14,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
 import pytest
 import requests
 
 from model_serving.archive import unpack
+from model_serving.aws import package
+from model_serving.aws.options import EndpointOptions
 from tests.conftest import ROOT
 
 TORCHSERVE = Path(os.environ.get("WHIPPET_TORCHSERVE", Path(sys.prefix) / "torchserve")) / "bin"
@@ -69,12 +72,16 @@ def started(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(40)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    for child in family:  # of a server that leaves its workers behind
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def answers(url: str, body: bytes = b"", content_type: str = "") -> bool:
@@ -99,8 +106,8 @@ def ours(archive: Path, folder: Path) -> Iterator[Host]:
 
 
 @contextmanager
-def torchserve(archive: Path, folder: Path, settings: Mapping[str, str]) -> Iterator[Host]:
-    """AWS's serving stack by its own entry point, on the unpacked archive; `settings` are those of a deployment.
+def torchserve(archive: Path, folder: Path) -> Iterator[Host]:
+    """AWS's serving stack by its own entry point, on the unpacked archive, with the settings of a deployment.
 
     It is ready when it has described its model, since its ping is healthy before it has one.
     """
@@ -115,10 +122,11 @@ def torchserve(archive: Path, folder: Path, settings: Mapping[str, str]) -> Iter
     url = f"http://127.0.0.1:{port}"
     environment = {
         **os.environ,
-        **settings,
+        **package.environment(EndpointOptions(), os.cpu_count() or 1),
         "PATH": f"{TORCHSERVE}{os.pathsep}{os.environ['PATH']}",
         "SAGEMAKER_BASE_DIR": str(folder),
         "SAGEMAKER_PROGRAM": "inference.py",
+        "SAGEMAKER_SUBMIT_DIRECTORY": str(folder / "model" / "code"),
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "SAGEMAKER_SAFE_PORT_RANGE": f"{port + 1}-{port + 90}",
     }

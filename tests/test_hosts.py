@@ -20,16 +20,6 @@ from tests.photos import jpeg, sample
 
 pytestmark = pytest.mark.slow
 
-TORCHSERVE = {
-    "TS_DEFAULT_SERVICE_HANDLER": "batch_handler.py:handle",
-    "SAGEMAKER_TS_BATCH_SIZE": "8",
-    "SAGEMAKER_TS_MAX_BATCH_DELAY": "1",
-    "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
-    "OMP_NUM_THREADS": "2",
-    "TS_MAX_REQUEST_SIZE": "6553500",
-    "TS_DEFAULT_RESPONSE_TIMEOUT": "60",
-}
-
 PHOTOS = {**{name: make() for name, make in GOOD.items()}, "coffee": jpeg(), "cat": sample("chelsea.png")}
 
 
@@ -44,7 +34,7 @@ def reference(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def host(request: pytest.FixtureRequest, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """AWS's PyTorch stack with the settings of a deployment, and Ray Serve."""
     folder = tmp_path_factory.mktemp(request.param)
-    running = hosts.ray(archive, folder) if request.param == "ray" else hosts.torchserve(archive, folder, TORCHSERVE)
+    running = hosts.ray(archive, folder) if request.param == "ray" else hosts.torchserve(archive, folder)
     with running as found:
         yield found
 
