@@ -309,12 +309,13 @@ class Container:
             uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
             prefix = uri.removeprefix(f"s3://{BUCKET}/")
             for key in self._world.keys(prefix):
-                path = root / "input" / "data" / channel["ChannelName"] / key.removeprefix(prefix)
+                name = key.removeprefix(prefix) or key.rpartition("/")[2]
+                path = root / "input" / "data" / channel["ChannelName"] / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 s3.download_file(BUCKET, key, str(path))
         resources = {"current_host": "localhost", "hosts": ["localhost"], "network_interface_name": "lo"}
         content = {
-            "hyperparameters": request["hyper_parameters"],
+            "hyperparameters": {k: v.replace("/opt/ml", str(root)) for k, v in request["hyper_parameters"].items()},
             "resourceconfig": resources,
             "inputdataconfig": {c["ChannelName"]: {"TrainingInputMode": "File"} for c in request["input_data_config"]},
         }

@@ -38,6 +38,9 @@ def account(tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
 WRONG = {
     "instance_type": ({"instance_type": "g4dn.xlarge"}, "take one like ml.g4dn.xlarge"),
     "framework_version": ({"framework_version": "2.8"}, "a full one like 2.8.0"),
+    "old": ({"framework_version": "2.5.1"}, r"need PyTorch 2.6 or later, found 2.5.1. Take 2.6.0 or later, or give an"),
+    "warm spot": ({"keep_alive_minutes": "5", "spot": "true"}, "keeps no spot machines warm. Leave it out, or --spot"),
+    "traffic": ({"encrypt_traffic": "true"}, "one machine talks to no other"),
     "subnets": ({"subnets": "subnet-1"}, "needs --subnets and --security-groups"),
     "max_wait_hours": ({"max_wait_hours": "3"}, "only spot jobs wait"),
     "max_wait": ({"max_wait_hours": "1", "spot": "true", "max_hours": "2"}, "less than the 2 of max_hours"),
@@ -72,7 +75,7 @@ def test_options_come_from_texts_as_flags_give_them() -> None:
 def test_flags_of_jobs_and_of_training_have_different_names() -> None:
     """Both become flags of one command."""
     ours = "data output name cache checkpoints tensorboard trials max_minutes objective search storage jobs yes attach"
-    more = "refit dry_run profile record_interval stop_on one_job sagemaker hyperparameters"
+    more = "refit dry_run detach register profile record_interval stop_on one_job sagemaker hyperparameters"
     taken = {*TrainingConfig.options(), *Monitoring.options(), *ours.split(), *more.split()}
     assert not taken & set(JobOptions.options())
 
@@ -80,7 +83,7 @@ def test_flags_of_jobs_and_of_training_have_different_names() -> None:
 def test_importing_the_package_loads_no_sdk() -> None:
     """`--help` does not wait for it, nor for torch."""
     code = (
-        "import sys, training.aws.single, training.aws.tuner, training.aws.cost, training.aws.reports\n"
+        "import sys, training.aws.command, training.aws.tuner, training.aws.cost, training.aws.reports\n"
         "print({'boto3', 'botocore', 'sagemaker', 'torch'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -219,17 +222,36 @@ def test_a_failed_job_is_one_line_with_its_log(case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_job_that_ran_out_of_time_says_which_option() -> None:
-    """SageMaker calls it stopped."""
-    found = {"TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxRuntimeExceeded"}
-    with pytest.raises(AwsError, match="Give it more --max-hours"):
+ENDS: dict[str, tuple[dict[str, str], str]] = {
+    "no capacity": (
+        {"TrainingJobStatus": "Failed", "FailureReason": "CapacityError: Unable to provision requested ML compute."},
+        "AWS has no such machine to spare. Try later, or another --instance-type or --region.",
+    ),
+    "spot never came": (
+        {"TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxWaitTimeExceeded"},
+        "Give it more --max-wait-hours, or leave out --spot.",
+    ),
+    "too slow": (
+        {"TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxRuntimeExceeded"},
+        "Give it more --max-hours.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_how_a_job_ended_says_what_to_do(case: str) -> None:
+    """In one line, with where its log is."""
+    found, mend = ENDS[case]
+    with pytest.raises(AwsError) as caught:
         require_success("job-1", found)
+    assert mend in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).endswith("streams job-1/")
 
 
 def test_framework_rules_are_named_where_the_image_cannot_have_them() -> None:
     """PyTorch 2.0 was the last with framework metrics."""
     assert left_out(JobOptions()) == list(FRAMEWORK_RULES)
-    assert left_out(JobOptions(framework_version="2.0.1", py_version="py310")) == []
+    assert left_out(JobOptions(framework_version="2.0.1", image_uri="mine")) == []
     assert left_out(JobOptions(profiler=False)) == []
 
 

@@ -29,8 +29,10 @@ LIST = "ListTrainingJobsForHyperParameterTuningJob"
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[World]:
-    """AWS, on this machine."""
+    """AWS, on this machine, with photos in another bucket."""
     with world(tmp_path) as found:
+        found.client("s3").create_bucket(Bucket="photos")
+        found.client("s3").put_object(Bucket="photos", Key="dogs/train/a/1.jpg", Body=b"a photo")
         yield found
 
 

@@ -1,4 +1,4 @@
-"""`python -m training fit | tune | report | evaluate | data …`: parse, call one function, print."""
+"""`python -m training fit | launch | attach | tune | report | evaluate | data …`: parse, call one function, print."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .aws.account import Account
 from .aws.options import JobOptions
 from .config import TrainingConfig
 from .data.cli import app as data_app
@@ -87,6 +88,57 @@ def fit(
     title = name or model_name(data, settings)
     place = Place(output, cache, checkpoints, tensorboard, keep_features=not no_cache)
     run(dataset, settings, title, place, Monitoring.from_texts(monitoring))
+
+
+@app.command()
+@with_settings(hyperparameters=TrainingConfig, recording=Monitoring, options=JobOptions)
+def launch(
+    hyperparameters: dict[str, Any],
+    recording: dict[str, Any],
+    options: dict[str, Any],
+    data: Annotated[str, typer.Option(help="Folder with train/ valid/ test/, or with one folder a class; or s3://….")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where model.tar.gz and the rest goes.")] = Path("run"),
+    name: Annotated[str, typer.Option(help="Name of the job and the model; by default of the backbone.")] = "",
+    hyperparameters_file: Annotated[
+        Path | None, typer.Option("--hyperparameters", help="JSON of hyperparameters, as best.json of a search.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the job once it has started.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; print the request as JSON, the rest on standard error.")
+    ] = False,
+    register: Annotated[str, typer.Option(help="Group of SageMaker's registry that the model is put into.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the job is paid for.")] = False,
+) -> None:
+    """Train as one SageMaker job, and bring the checked model home.
+
+    python -m training launch --data ./dogImages --role ARN --spot --output ./run
+    """
+    from .aws import command
+    from .search.best import read
+
+    known = read(hyperparameters_file) if hyperparameters_file else {}
+    request = command.Request(known | hyperparameters, recording, options, data, output, name, register)
+    if dry_run:
+        typer.echo(json.dumps(command.dry_run(request, lambda line: typer.echo(line, err=True)), indent=1))
+        return
+    command.run(request, typer.echo, lambda: yes or typer.confirm("start?", err=True), detach=detach)
+
+
+@app.command()
+@with_settings(account=Account)
+def attach(
+    account: dict[str, Any],
+    name: Annotated[str, typer.Argument(help="A job, or a tuner, that was started before.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where its results go.")] = Path("run"),
+    register: Annotated[str, typer.Option(help="Group of SageMaker's registry that the model is put into.")] = "",
+) -> None:
+    """Follow a job to its end and bring its checked model home; of a tuner, what it has found so far.
+
+    python -m training attach whippet-resnet152-261125-0941-3fa9 --output ./run
+    """
+    from .aws import command
+
+    command.attach(name, account, output, typer.echo, register=register)
 
 
 @app.command()

@@ -50,14 +50,16 @@ class Estimate:
 
     @property
     def hours(self) -> float:
-        """Of machines, at most."""
-        return self.jobs * self.options.max_hours * self.options.instance_count
+        """Of machines, at most; what is kept warm is billed as if it worked."""
+        options = self.options
+        return self.jobs * (options.max_hours + options.keep_alive_minutes / 60) * options.instance_count
 
     def lines(self) -> Iterator[str]:
         """For people: the amount first, then what it assumes."""
         options = self.options
         machines = f"{options.instance_count} x {options.instance_type}"
-        jobs = f"{self.jobs} job{'s' if self.jobs > 1 else ''} x {options.max_hours:g} h x {machines}"
+        warm = f" and {options.keep_alive_minutes:g} minutes kept warm" if options.keep_alive_minutes else ""
+        jobs = f"{self.jobs} job{'s' if self.jobs > 1 else ''} x {options.max_hours:g} h{warm} x {machines}"
         if self.price is None or self.dollars is None:
             yield f"cost: unknown, since the price of {options.instance_type} is; {self.hours:g} hours of it at most"
             yield f"      {jobs}; see https://aws.amazon.com/sagemaker/pricing/"

@@ -15,13 +15,26 @@ from .upload import Say
 ENDED = ("Completed", "Failed", "Stopped")
 POLL_SECONDS = 10.0
 
+NO_CAPACITY = "AWS has no such machine to spare. Try later, or another --instance-type or --region"
+_STOPS = {
+    "MaxRuntime": "Give it more --max-hours",
+    "MaxWait": "Spot capacity did not come, or not for long enough. Give it more --max-wait-hours, or leave out --spot",
+}
+"""What to do by how a job was stopped."""
+
 
 def follow(
-    aws: Aws[Any], name: str, say: Say, *, seconds: float = POLL_SECONDS, sleep: Callable[[float], None] = time.sleep
+    aws: Aws[Any],
+    name: str,
+    say: Say,
+    *,
+    seconds: float = POLL_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+    again: str = "",
 ) -> dict[str, Any]:
     """Say what the job says until it has ended; returns its description. AwsError where it failed or was stopped.
 
-    Ctrl-C leaves it running: KeyboardInterrupt goes on after a line that says how to come back.
+    Ctrl-C leaves it running: KeyboardInterrupt goes on after a line that says how to come back, which is `again`.
     """
     log, stages = _Log(aws, name), _Stages()
     try:
@@ -34,11 +47,16 @@ def follow(
                 break
             sleep(seconds)
     except KeyboardInterrupt:
-        say(f"{name} goes on without us, and is billed. Its results later: python -m training tune --attach {name}")
-        say(f"To end it: aws sagemaker stop-training-job --training-job-name {name}")
+        later = again or f"python -m training attach {name}"
+        say(f"{name} goes on without us, and is billed. Its results later: {later}")
+        say(f"To end it: aws sagemaker stop-training-job --training-job-name {name}{_region(aws)}")
         raise
     require_success(name, found)
     return found
+
+
+def _region(aws: Aws[Any]) -> str:
+    return f" --region {aws.options.region}" if aws.options.region else ""
 
 
 def require_success(name: str, found: dict[str, Any]) -> None:
@@ -48,9 +66,11 @@ def require_success(name: str, found: dict[str, Any]) -> None:
         return
     where = f"Its log: CloudWatch, group {LOG_GROUP}, streams {name}/"
     if status == "Failed":
-        raise AwsError(f"{name} failed: {reason(found.get('FailureReason', ''))}. {where}", "JobFailed")
+        said = reason(found.get("FailureReason", ""))
+        mend = f" {NO_CAPACITY}." if said.startswith("CapacityError") else ""
+        raise AwsError(f"{name} failed: {said}.{mend} {where}", "JobFailed")
     ended = found.get("SecondaryStatus", status)
-    mend = " Give it more --max-hours." if ended.startswith("MaxRuntime") or ended.startswith("MaxWait") else ""
+    mend = next((f" {mend}." for start, mend in _STOPS.items() if ended.startswith(start)), "")
     raise AwsError(f"{name} was stopped ({ended}).{mend} {where}", "JobStopped")
 
 

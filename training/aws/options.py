@@ -14,6 +14,9 @@ from .account import Account
 MAX_PARENTS = 5
 """So many earlier tuners may warm-start a new one (AWS's limit)."""
 
+OLDEST = (2, 6)
+"""PyTorch that the trainer needs at least."""
+
 _SECONDS = 3600
 
 
@@ -22,15 +25,31 @@ class JobOptions(Account):
     """How SageMaker runs a training or a search; nothing of it changes the model."""
 
     NOUN: ClassVar[str] = "option of SageMaker jobs"
+    PANEL: ClassVar[str] = "SageMaker"
+    OF_TUNERS: ClassVar[tuple[str, ...]] = (
+        "parallel_jobs", "strategy", "early_stopping", "warm_start", "warm_start_type",
+    )  # fmt: skip
+    """Those that count for a tuner alone."""
 
     instance_type: str = setting("ml.g4dn.xlarge", "Machine of a job.")
     instance_count: int = setting(1, "Machines of a job.", allowed=Range(1, 100))
-    volume_gb: int = setting(30, "Gigabytes of disk of each.", allowed=Range(1, 16_384))
+    volume_gb: int = setting(0, "Gigabytes of disk of each; 0 is by the size of the photos.", allowed=Range(0, 16_384))
     spot: bool = setting(False, "Spare capacity: cheaper, may be interrupted and then goes on from its checkpoint.")
     max_hours: float = setting(2.0, "Hours after which AWS ends a job.", allowed=Range(1 / 60, 672))
     max_wait_hours: float = setting(
         0.0, "With --spot, hours with the waiting for capacity; 0 is one more than max_hours.", allowed=Range(0, 673)
     )
+    max_retries: int = setting(
+        0, "Times AWS starts a job again that an error of its own has ended.", allowed=Range(0, 30)
+    )
+    keep_alive_minutes: float = setting(
+        0.0, "Minutes that machines stay warm, and are billed, for the next job of the same kind; not with --spot.",
+        allowed=Range(0, 60),
+    )  # fmt: skip
+    network_isolation: bool = setting(
+        False, "No network for the code of a job, not even a package index; needs --weights and --no-debugger."
+    )
+    encrypt_traffic: bool = setting(False, "Encrypt what several machines tell one another; slower.")
     image_uri: str = setting("", "Container image of your own instead of AWS's for PyTorch.")
     framework_version: str = setting("2.8.0", "PyTorch of AWS's image; with an image of your own, what it holds.")
     py_version: str = setting("py312", "Python of AWS's image.")
@@ -60,8 +79,18 @@ class JobOptions(Account):
             raise ConfigError(f"instance_type: {self.instance_type!r} is none; take one like ml.g4dn.xlarge")
         if not re.fullmatch(r"\d+\.\d+\.\d+", self.framework_version):
             raise ConfigError(f"framework_version: take a full one like 2.8.0, found {self.framework_version!r}")
+        if self.framework < OLDEST and not self.image_uri:
+            oldest = ".".join(map(str, OLDEST))
+            raise ConfigError(
+                f"framework_version: jobs need PyTorch {oldest} or later, found {self.framework_version}. "
+                f"Take {oldest}.0 or later, or give an --image-uri of your own"
+            )
+        if self.encrypt_traffic and self.instance_count == 1:
+            raise ConfigError("encrypt_traffic: one machine talks to no other. Take more, or leave it out")
 
     def _check_time(self) -> None:
+        if self.keep_alive_minutes and self.spot:
+            raise ConfigError("keep_alive_minutes: AWS keeps no spot machines warm. Leave it out, or --spot")
         if not self.max_wait_hours:
             return
         if not self.spot:
@@ -86,6 +115,11 @@ class JobOptions(Account):
     def max_run_seconds(self) -> int:
         """After which AWS ends a job."""
         return round(self.max_hours * _SECONDS)
+
+    @property
+    def keep_alive_seconds(self) -> int | None:
+        """How long machines stay warm after a job; None where they do not."""
+        return round(self.keep_alive_minutes * 60) or None
 
     @property
     def max_wait_seconds(self) -> int | None:

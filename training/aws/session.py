@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,12 @@ Options = TypeVar("Options", bound=Account)
 
 ATTEMPTS = 10
 """Tries of a request, the first included; SageMaker's control plane throttles early."""
+
+_QUIET = {
+    "sagemaker": logging.CRITICAL,  # what it logs as an error it raises as well
+    "sagemaker.config": logging.ERROR,  # it reports what it looks for and does not find
+    "botocore": logging.WARNING,  # the SDK's import lets everybody's INFO out
+}
 
 _STARTS = ("CreateTrainingJob", "CreateHyperParameterTuningJob")
 
@@ -62,14 +69,17 @@ class Aws(Generic[Options]):
         return f"s3://{self.bucket}/{self.key(*parts)}"
 
 
-def connect(options: Options, *, attempts: int = ATTEMPTS) -> Aws[Options]:
+def connect(
+    options: Options, *, attempts: int = ATTEMPTS, before_call: Callable[..., Any] | None = None
+) -> Aws[Options]:
     """Clients by AWS's usual configuration and the options; AwsError without SDK, region or such a profile.
 
-    Nothing is sent yet. Requests are retried adaptively, `attempts` times.
+    Nothing is sent yet. Requests are retried adaptively, `attempts` times. `before_call` is botocore's handler of that
+    name, for every request of every client: it may answer in AWS's place.
     """
     os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
-    for name in ("sagemaker", "sagemaker.config"):  # they report what they look for and do not find
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
     require_sdk()
     import boto3
     import botocore.config
@@ -79,6 +89,8 @@ def connect(options: Options, *, attempts: int = ATTEMPTS) -> Aws[Options]:
         core = botocore.session.Session()
         retrying = botocore.config.Config(retries={"mode": "adaptive", "total_max_attempts": attempts})
         core.set_default_client_config(retrying)
+        if before_call is not None:
+            core.register("before-call", before_call)
         boto = boto3.Session(botocore_session=core, region_name=options.region or None)
         if boto.region_name is None:
             raise AwsError("no AWS region is set. Give --region, or set AWS_DEFAULT_REGION")

@@ -1,4 +1,4 @@
-"""One job, started, followed and brought home: a whole search inside it, or the winner of one."""
+"""One job for a search: a whole search inside it, or the winner of one; and whatever was started, by its name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from training.errors import ConfigError
 from training.monitor.settings import Monitoring
 from training.search.options import SearchOptions
 
-from . import debugger, download, reports, trials
+from . import trials
 from .errors import AwsError
-from .follow import POLL_SECONDS, follow
-from .jobs import estimator, gpu_count, is_unknown, prepare, staged, start, unique_name
+from .follow import POLL_SECONDS
+from .jobs import Job, gpu_count, is_unknown, unique_name
+from .launch import bring, launch
 from .options import JobOptions
 from .session import Aws
 from .upload import Say
@@ -44,17 +45,11 @@ def start_search(
             f"instance_type: a search inside one job uses one GPU, and {aws.options.instance_type} has {gpus}. "
             "Take ml.g4dn.xlarge or another with one, or no --one-job"
         )
-    inputs = prepare(aws, config, data, say)
-    name = name or unique_name(f"whippet-search-{config.backbone}")
-    values = inputs.config.as_dict()
     # All options of the search, since the job searches only where it is told any.
-    extra = {**{each: values[each] for each in given}, **search.as_dict()}
-    with staged(aws, inputs.config, backbones, debugged=False, search=True) as source:
-        # SageMaker's rules look at one training; a search has many, each with our own rules.
-        job = estimator(aws, inputs.config, name, source, monitoring=monitoring, extra=extra, watched=False)
-        start(aws, job, inputs.channels, name)
-    say(f"{name} has started; its results later: python -m training tune --attach {name}")
-    return name
+    extra = {**search.as_dict(), **{each: config.as_dict()[each] for each in given if each != "weights"}}
+    # SageMaker's rules look at one training; a search has many, each with our own rules.
+    job = Job(config, data, monitoring, extra, tuple(backbones), watched=False, searches=True)
+    return launch(aws, job, name or unique_name(f"whippet-search-{config.backbone}"), say)
 
 
 def one_job(
@@ -88,39 +83,22 @@ def refit(
     monitoring: Monitoring = Monitoring(),  # noqa: B008  # frozen
     seconds: float = POLL_SECONDS,
 ) -> str:
-    """Train once with a search's winner, under SageMaker's debugger and profiler too; returns the job's name.
+    """`launch` with a search's winner, followed to its end, with all it wrote in `output`; returns the job's name.
 
-    The archive, what it recorded and what SageMaker's rules say land in `output`. This costs money. ConfigError for
-    hyperparameters that are none; else errors as AWS says.
+    ConfigError for hyperparameters that are none; else errors as AWS says.
     """
-    config = TrainingConfig.from_texts(hyperparameters)
-    inputs = prepare(aws, config, data, say)
-    name = unique_name(f"whippet-{config.backbone}")
-    if missing := debugger.left_out(aws.options):
-        say(
-            f"note: {', '.join(missing)} of SageMaker read metrics that images write up to PyTorch 2.0; "
-            "our own rules of these names run in the job"
-        )
-    with staged(aws, inputs.config, debugged=aws.options.debugger) as source:
-        start(aws, estimator(aws, inputs.config, name, source, monitoring=monitoring), inputs.channels, name)
-    say(f"{name} has started")
+    name = launch(aws, Job(TrainingConfig.from_texts(hyperparameters), data, monitoring), "", say)
     bring(aws, name, output, say, seconds=seconds)
     return name
 
 
-def bring(aws: Aws[JobOptions], name: str, output: Path, say: Say, *, seconds: float = POLL_SECONDS) -> None:
-    """Follow a job to its end, then its files and the verdicts of SageMaker's rules into `output`."""
-    download.results(aws, follow(aws, name, say, seconds=seconds), output, say)
-    reports.bring(aws, name, output, say, seconds=seconds)
-
-
 def attach(
-    aws: Aws[JobOptions], name: str, output: Path, say: Say, *, seconds: float = POLL_SECONDS
+    aws: Aws[Any], name: str, output: Path, say: Say, *, register: str = "", seconds: float = POLL_SECONDS
 ) -> trials.Search | None:
     """Results of a running or finished tuner so far, or of one job when it has ended, in `output`.
 
     Of a tuner the table is said, best.json and trials.csv are written, and it is returned as far as it is; a job is
-    followed first. AwsError for a name that is neither.
+    followed first. AwsError for a name that is neither; ConfigError for a tuner that is to be registered.
     """
     try:
         search = trials.results(aws, name)
@@ -128,12 +106,14 @@ def attach(
         if not is_unknown(error):
             raise
         try:
-            bring(aws, name, output, say, seconds=seconds)
+            bring(aws, name, output, say, register=register, seconds=seconds)
         except AwsError as other:
             if is_unknown(other):
                 raise AwsError(f"{name} is no tuner and no job in {aws.region}. Check the name and --region") from None
             raise
         return None
+    if register:
+        raise ConfigError(f"register: {name} is a tuner, whose jobs have no model. Add it to `launch` of its best.json")
     for line in search.lines():
         say(line)
     trials.write(search, output, say)

@@ -14,7 +14,7 @@ from training.search.space import Space
 from training.settings import Choices, Range, as_text
 
 from .errors import AwsError, told
-from .jobs import MAX_TUNER_NAME, estimator, prepare, staged, unique_name
+from .jobs import MAX_TUNER_NAME, Job, built, unique_name
 from .options import JobOptions
 from .session import Aws
 from .upload import Say
@@ -143,15 +143,14 @@ def start(
     """
     check(aws.options, space, search)
     _check_parents(aws, OBJECTIVES[search.objective][0])
-    inputs = prepare(aws, config, data, say)
     name = name or unique_name(f"whippet-{config.backbone}", MAX_TUNER_NAME)
     if aws.options.debugger or aws.options.profiler:
         say("note: SageMaker debugs and profiles no tuner's jobs; our own rules run in each, SageMaker's in the refit")
-    with staged(aws, inputs.config, backbones(space), debugged=False) as source:
-        job = estimator(aws, inputs.config, name, source, monitoring=monitoring, watched=False)
-        found = tuner(aws, job, inputs.config, space, search)
+    job = Job(config, data, monitoring, backbones=backbones(space), watched=False)
+    with built(aws, job, name, say) as made:
+        found = tuner(aws, made.estimator, config, space, search)
         with told(f"starting {name}"):
-            found.fit(dict(inputs.channels), job_name=name, wait=False)
+            found.fit(dict(made.inputs.channels), job_name=name, wait=False)
     say(f"{name} has started; to look at it: python -m training tune --attach {name}")
     return name
 

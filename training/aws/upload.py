@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +25,76 @@ CHANNELS = Path("/opt/ml/input/data")
 _THREADS = 8
 
 
-def upload(aws: Aws[Any], data: str | Path, say: Say) -> str:
-    """The `s3://…/` URI of labelled folders; what already is one passes as it is.
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a job: where they are, or will be, in S3, and those of them that lie here, by name."""
 
-    Of a folder the photos of its dataset are uploaded, and nothing else. The same photos are uploaded once, and an
-    upload that was cut off goes on. DataError for folders that cannot be trained on, AwsError for S3's answers.
+    uri: str
+    files: Mapping[str, Path]
+    counts: Mapping[str, Mapping[str, int]]
+    """Of those by split and class."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of those: the same for the same photos."""
+        return self.uri.rstrip("/").rpartition("/")[2]
+
+    @property
+    def size(self) -> int:
+        """Bytes of those."""
+        return sum(path.stat().st_size for path in self.files.values())
+
+
+def survey(aws: Aws[Any], data: str | Path) -> Photos:
+    """What `upload` would send, and where to; nothing is sent. DataError for folders that cannot be trained on.
+
+    Of a folder the photos of its dataset are taken, and nothing else; of an `s3://` URI nothing is looked at.
     """
     from training.data import layout  # which imports torch
 
     if str(data).startswith("s3://"):
-        return f"{str(data).rstrip('/')}/"
+        parse(str(data))
+        return Photos(f"{str(data).rstrip('/')}/", {}, {})
     dataset = layout.load(Path(data))
     photos = {example.name: example.path for example in dataset}
     _require_text(photos)
     with ThreadPoolExecutor(_THREADS) as pool:
         hashes = dict(zip(photos, pool.map(layout.content_hash, photos.values()), strict=True))
-    fingerprint = layout.fingerprint(hashes)
+    return Photos(aws.uri("data", layout.fingerprint(hashes)) + "/", photos, dataset.counts())
+
+
+def upload(aws: Aws[Any], data: str | Path, say: Say) -> str:
+    """The `s3://…/` URI of labelled folders; what already is one passes as it is.
+
+    The same photos are uploaded once, and an upload that was cut off goes on. DataError as `survey`, AwsError for S3's
+    answers.
+    """
+    photos = survey(aws, data)
+    send(aws, photos, say)
+    return photos.uri
+
+
+def send(aws: Aws[Any], photos: Photos, say: Say) -> None:
+    """Upload what of the photos is not there yet, and then a marker that says so. AwsError for S3's answers."""
+    if not photos.files:
+        return
+    fingerprint, count = photos.fingerprint, len(photos.files)
     prefix, marker = aws.key("data", fingerprint), aws.key("data", f"{fingerprint}.json")
-    uri = f"s3://{aws.bucket}/{prefix}/"
     with told(f"photos to s3://{aws.bucket}"):
         if _exists(aws, marker):
-            say(f"photos: {len(photos)} are at {uri} already")
-            return uri
-        _send(aws, prefix, photos, say)
-        summary = {"fingerprint": fingerprint, "photos": len(photos), "counts": dataset.counts()}
+            say(f"photos: {count} are at {photos.uri} already")
+            return
+        _send(aws, prefix, photos.files, say)
+        summary = {"fingerprint": fingerprint, "photos": count, "counts": photos.counts}
         aws.s3.put_object(Bucket=aws.bucket, Key=marker, Body=json.dumps(summary).encode(), **encryption(aws))
-    say(f"photos: {len(photos)} at {uri}")
-    return uri
+    say(f"photos: {count} at {photos.uri}")
 
 
-def upload_weights(aws: Aws[Any], path: Path) -> tuple[str, str]:
-    """URI of the folder that holds a file of weights, by its content, and its path within a job."""
+def upload_weights(aws: Aws[Any], path: Path, *, sends: bool = True) -> tuple[str, str]:
+    """URI of the folder that holds a file of weights, by its content, and its path within a job; uploaded if `sends`.
+
+    DataError for a file that cannot be read.
+    """
     from training.data.files import content_hash
 
     try:
@@ -63,7 +103,7 @@ def upload_weights(aws: Aws[Any], path: Path) -> tuple[str, str]:
         raise DataError(f"weights: {path} cannot be read ({error.strerror})") from None
     key = aws.key(WEIGHTS, digest, path.name)
     with told(f"weights to s3://{aws.bucket}"):
-        if not _exists(aws, key):
+        if sends and not _exists(aws, key):
             aws.s3.upload_file(str(path), aws.bucket, key, ExtraArgs=encryption(aws) or None)
     return aws.uri(WEIGHTS, digest) + "/", str(CHANNELS / WEIGHTS / path.name)
 
@@ -95,7 +135,7 @@ def _exists(aws: Aws[Any], key: str) -> bool:
     return True
 
 
-def _send(aws: Aws[Any], prefix: str, photos: dict[str, Path], say: Say) -> None:
+def _send(aws: Aws[Any], prefix: str, photos: Mapping[str, Path], say: Say) -> None:
     """What is not there yet; the key has the fingerprint in it, so that what is there in full is the same."""
     there = _sizes(aws, f"{prefix}/")
     missing = [name for name, path in photos.items() if there.get(f"{prefix}/{name}") != path.stat().st_size]
