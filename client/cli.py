@@ -83,6 +83,33 @@ def classify(
 
 
 @app.command()
+def results(
+    source: options.Results,
+    photos: options.Photos = None,
+    lines: options.LineFormat = None,
+    output: options.Output = None,
+    force: options.Force = False,
+    concurrency: options.Readers = 32,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Turn what a Batch Transform job left into the lines of `classify`, sorted by path.
+
+    Example: python -m client results s3://bucket/labels --photos s3://bucket/photos -o labels.jsonl
+    """
+    with _errors(debug):
+        from client.command import Job
+        from client.output import check_file
+        from client.transform_results import Results
+
+        job = Job.of([], output, lines, DEFAULT_TOP_K, quiet=quiet, force=force)
+        if output is not None:
+            check_file(output, force=force)
+        code = Results(source, photos, concurrency).run(job)
+    raise typer.Exit(code)
+
+
+@app.command()
 def health(
     url: options.Url = None,
     api_key: options.Key = None,

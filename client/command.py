@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +15,7 @@ from client import output, screen
 from client.api import Client
 from client.errors import UsageError
 from client.output import Format, Writer, printable
+from client.results import Outcome
 from client.sources import PHOTO_SUFFIXES, STDIN, Listing, Source
 
 if TYPE_CHECKING:
@@ -69,12 +70,12 @@ class Batch:
         """Classify and write everything; the exit code. Raises OSError where the lines cannot be written."""
         self._tally = screen.Tally()  # here, since the start of a stack is no part of the photos a second
         with ExitStack() as stack:
-            writer, shared = self._writer(stack)
-            on = self._bar_console(shared)
+            writer, shared = open_writer(self._job, stack)
+            on = bar_console(self._job, shared)
             sources = self._sized(on)
             total = len(sources) if isinstance(sources, list) else None
             bar = stack.enter_context(screen.bar(on, total))
-            interrupted = self._write_all(client, sources, writer, bar)
+            interrupted = write_all(client.classify_many(sources), writer, self._tally, bar)
         if not self._job.quiet:
             listing = self._listing
             summary = self._tally.summary(ignored=listing.ignored, links=listing.links, interrupted=interrupted)
@@ -82,20 +83,6 @@ class Batch:
         if interrupted:
             return INTERRUPTED
         return SOME_FAILED if self._tally.failed else OK
-
-    def _write_all(self, client: Client, sources: Iterable[Source], writer: Writer, bar: screen.Bar) -> bool:
-        """Write every outcome as it comes; whether Ctrl-C ended it early."""
-        try:
-            with closing(client.classify_many(sources)) as outcomes:
-                for outcome in outcomes:
-                    try:
-                        writer.write(outcome)
-                    finally:  # Ctrl-C may come when the line is out already: the summary counts it
-                        self._tally.add(outcome)
-                    bar.advance(self._tally)
-        except KeyboardInterrupt:
-            return True
-        return False
 
     def _first(self, sources: Iterator[Source]) -> Iterator[Source]:
         """The same sources; UsageError where there is not even one."""
@@ -109,31 +96,47 @@ class Batch:
             f"Looked for {looked}, and for files that begin like a photo; hidden ones are passed over.",
         )
 
-    def _writer(self, stack: ExitStack) -> tuple[Writer, Console | None]:
-        """The writer, and the console it prints on where it prints a table."""
-        job = self._job
-        if job.format is Format.table:
-            text: TextIO = sys.stdout
-            if job.path is not None:
-                binary = output.open_file(job.path, force=job.force)
-                text = stack.enter_context(io.TextIOWrapper(binary, "utf-8", "backslashreplace", write_through=True))
-            console = screen.console(text)
-            return screen.Table(console), console
-        lines: BinaryIO = sys.stdout.buffer
-        if job.path is not None:
-            lines = stack.enter_context(output.open_file(job.path, force=job.force))
-        if job.format is Format.csv:
-            return output.Csv(lines, job.top_k), None
-        return output.JsonLines(lines), None
-
-    def _bar_console(self, table: Console | None) -> Console | None:
-        """Where the bar goes: only to a terminal, and never between lines that a terminal shows."""
-        if self._job.quiet or not sys.stderr.isatty():
-            return None
-        if self._job.path is not None or not sys.stdout.isatty():
-            return screen.console(sys.stderr)
-        return table
-
     def _sized(self, bar: Console | None) -> Iterable[Source]:
         """All sources at once where a bar wants their number, unless they come from stdin one by one."""
         return list(self._sources) if bar is not None and STDIN not in self._job.paths else self._sources
+
+
+def open_writer(job: Job, stack: ExitStack) -> tuple[Writer, Console | None]:
+    """The writer of a job's lines, and the console it prints on where it prints a table."""
+    if job.format is Format.table:
+        text: TextIO = sys.stdout
+        if job.path is not None:
+            binary = output.open_file(job.path, force=job.force)
+            text = stack.enter_context(io.TextIOWrapper(binary, "utf-8", "backslashreplace", write_through=True))
+        console = screen.console(text)
+        return screen.Table(console), console
+    lines: BinaryIO = sys.stdout.buffer
+    if job.path is not None:
+        lines = stack.enter_context(output.open_file(job.path, force=job.force))
+    if job.format is Format.csv:
+        return output.Csv(lines, job.top_k), None
+    return output.JsonLines(lines), None
+
+
+def bar_console(job: Job, table: Console | None) -> Console | None:
+    """Where the bar goes: only to a terminal, and never between lines that a terminal shows."""
+    if job.quiet or not sys.stderr.isatty():
+        return None
+    if job.path is not None or not sys.stdout.isatty():
+        return screen.console(sys.stderr)
+    return table
+
+
+def write_all(outcomes: Generator[Outcome, None, None], writer: Writer, tally: screen.Tally, bar: screen.Bar) -> bool:
+    """Write every outcome as it comes; whether Ctrl-C ended it early."""
+    try:
+        with closing(outcomes):
+            for outcome in outcomes:
+                try:
+                    writer.write(outcome)
+                finally:  # Ctrl-C may come when the line is out already: the summary counts it
+                    tally.add(outcome)
+                bar.advance(tally)
+    except KeyboardInterrupt:
+        return True
+    return False

@@ -45,4 +45,12 @@ ModelFile = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log to stderr.")]
+Results = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Folder or s3:// prefix of the .out files, the --output of the job.")
+]
+Photos = Annotated[
+    str | None,
+    typer.Option("--photos", metavar="INPUT", help="Folder or s3:// prefix of the photos: each gets a line."),
+]
+Readers = Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Results read at once.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,4 +1,4 @@
-"""`python -m model_serving pack | check | serve`: parse, call one function, print."""
+"""`python -m model_serving pack | check | serve`, and what is about AWS: parse, call one function, print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from typing import Annotated
 
 import typer
 
+from .aws import deploy_cli, manage_cli
+
 app = typer.Typer(help="Model archives: make one, prove that it works, serve it.", no_args_is_help=True)
+app.add_typer(deploy_cli.app)
+app.add_typer(manage_cli.app)
 
 
 def main() -> None:
@@ -29,8 +33,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        # ClassifierError lives beside torch, which is only imported once a command has needed it.
-        if type(error).__module__.endswith("classifier.errors"):
+        # ClassifierError lives beside torch, which is only imported once a command has needed it; AWS's errors are
+        # shared with training.
+        if type(error).__module__.endswith(("classifier.errors", "training.errors", "training.aws.errors")):
             _fail(str(error))
         raise
 

@@ -19,6 +19,9 @@ import training.data.cli
 import training.settings
 from lambda_api import schema
 from lambda_api.settings import Settings
+from model_serving.aws.options import EndpointOptions
+from model_serving.aws.prices import CostOptions
+from model_serving.aws.transform import TransformOptions
 from tests.conftest import ROOT
 from training.aws.options import JobOptions
 from training.config import TrainingConfig
@@ -29,6 +32,10 @@ CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 TRAINING = "".join(
     (ROOT / "docs" / name).read_text(encoding="utf-8")
     for name in ("cli.md", "training.md", "data.md", "search.md", "recording.md", "sagemaker.md")
+)
+SERVING = "".join(
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("cli.md", "hosts.md", "deploy.md", "operations.md", "transform.md")
 )
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
@@ -43,8 +50,8 @@ def commands(app: typer.Typer) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("app", "text"),
     [
-        (client.cli.app, CLI),
-        (model_serving.cli.app, CLI),
+        (client.cli.app, CLI + SERVING),
+        (model_serving.cli.app, SERVING),
         (local_stack.cli.app, CLI),
         (training.cli.app, TRAINING),
         (training.data.cli.app, TRAINING),
@@ -70,9 +77,8 @@ def test_every_error_code_is_documented(code: str) -> None:
 
 def test_every_variable_is_documented() -> None:
     """Variables that the code reads are in docs/cli.md, or in docs/data.md for those of training alone."""
-    sources = [
-        p for folder in ("client", "local_stack", "lambda_api", "training") for p in (ROOT / folder).rglob("*.py")
-    ]
+    folders = ("client", "local_stack", "lambda_api", "model_serving", "training")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     used = {name for p in sources for name in re.findall(r'"(WHIPPET_[A-Z_]+)"', p.read_text(encoding="utf-8"))}
     assert {"WHIPPET_URL", "WHIPPET_STACK_KEY"} <= used
     for name in used | {field.upper() for field in Settings.__dataclass_fields__ if "timeout" not in field}:
@@ -115,6 +121,9 @@ def test_shown_commands_exist(document: Path) -> None:
         ("recording.md", Monitoring),
         ("search.md", SearchOptions),
         ("sagemaker.md", JobOptions),
+        ("deploy.md", EndpointOptions),
+        ("operations.md", CostOptions),
+        ("transform.md", TransformOptions),
     ],
 )
 def test_settings_are_documented_with_their_defaults(page: str, kind: type[training.settings.Settings]) -> None:

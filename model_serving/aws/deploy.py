@@ -1,0 +1,295 @@
+"""A model behind an endpoint, new or in place of the one that is live, in this order and no other:
+
+    archive -> S3 -> model, configuration -> candidate endpoint -> gate -> canary -> all traffic -> gate again
+
+What goes wrong leaves what was live as it was, and nothing half-made behind. A first deployment is its own candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from training.aws.errors import AwsError, told
+from training.aws.session import Aws
+from training.aws.upload import Say
+from training.errors import ConfigError
+
+from . import alarms, endpoint, package, scaling, trial
+from .gate import Report
+from .options import OFF, EndpointOptions
+from .trial import MISSED, Deployment, Pace
+from .waiting import log, reason
+
+ROLLED_BACK = "RolledBack"
+
+FORMER = "whippet:former"
+"""Tag of a configuration with the name of the one that it replaced."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for beside the options."""
+
+    endpoint: str
+    golden: Path | None = None
+    gate: bool = True
+    report: Path | None = None
+
+
+def resolved(
+    aws: Aws[EndpointOptions], given: Mapping[str, Any], live: dict[str, Any] | None
+) -> tuple[Aws[EndpointOptions], dict[str, Any]]:
+    """The connection with its options, and those that were not `given` and come from what is live.
+
+    ConfigError for what cannot be made of the endpoint there is, AwsError for one that cannot be updated.
+    """
+    if live is None:
+        return aws, {}
+    _require_updatable(live)
+    there = endpoint.kept(aws, live)
+    given = {name.replace("-", "_"): value for name, value in given.items()}
+    _require_convertible(live["EndpointName"], there, given)
+    if "instance_type" in given:
+        there.pop("serverless_mb", None)
+    if low_high := EndpointOptions.from_texts({"autoscale": given.get("autoscale", "")}).scale:
+        there["instance_count"] = min(max(there.get("instance_count", 1), low_high[0]), low_high[1])
+    added = {name: value for name, value in there.items() if name not in given}
+    options = EndpointOptions.from_texts({**added, **given})
+    return replace(aws, options=options), {k: v for k, v in added.items() if v != EndpointOptions.options()[k].default}
+
+
+def _require_updatable(live: dict[str, Any]) -> None:
+    name, status = live["EndpointName"], live["EndpointStatus"]
+    variants = [each["VariantName"] for each in live.get("ProductionVariants", [])]
+    if variants != [endpoint.VARIANT]:
+        raise AwsError(f"{name} has the variants {', '.join(variants)}, so it is none of ours. Give another --endpoint")
+    if status == "InService":
+        return
+    if status in ("Failed", "OutOfService", "UpdateRollbackFailed"):
+        raise AwsError(
+            f"{name} is {status}: {reason(live)}. Remove it first: aws sagemaker delete-endpoint --endpoint-name {name}"
+        )
+    raise AwsError(f"{name} is {status}: somebody changes it right now. Wait until that is done, and deploy again")
+
+
+def _require_convertible(name: str, there: dict[str, Any], given: Mapping[str, Any]) -> None:
+    serverless = str(given.get("serverless_mb", "0")) not in ("0", "")
+    if serverless and "serverless_mb" not in there:
+        raise ConfigError(f"serverless_mb: {name} has machines, and AWS makes none serverless. Give another --endpoint")
+
+
+def prepare(
+    aws: Aws[EndpointOptions], archive: Path, wanted: Wanted, say: Say, *, send: bool = True, pace: Pace | None = None
+) -> Deployment:
+    """All that is decided before anything is made; the archive is uploaded, unless `send` is off."""
+    photos = trial.golden_photos(archive, wanted.golden, say)
+    hosted = package.hosted(aws, archive, wanted.endpoint, aws.options, send=send)
+    names = endpoint.names(wanted.endpoint, hosted.spec.version)
+    return Deployment(aws, hosted, names, photos, wanted.gate, say, pace or Pace(), wanted.report)
+
+
+def deploy(made: Deployment, live: dict[str, Any] | None) -> None:
+    """Create the endpoint, or update the one that is `live` (its description). This costs money.
+
+    AwsError where AWS refuses, the endpoint does not come up or answer, or the gate refuses the model.
+    """
+    if not made.gated:
+        made.say("warning: no gate; one answered request is all that is asked for")
+    if live is None:
+        _create(made)
+    else:
+        _update(made, live)
+    made.say(f"{made.names.endpoint} serves {made.hosted.spec.name} {made.version}")
+
+
+def requests(made: Deployment, live: dict[str, Any] | None) -> dict[str, Any]:
+    """What would be sent, by operation; nothing is, but for a look at what scales now."""
+    model = endpoint.model_request(made.aws, made.hosted, made.options, made.names.model, send=False)
+    found: dict[str, Any] = {"CreateModel": model, "CreateEndpointConfig": _config(made, live)}
+    before = None
+    if live is None:
+        found["CreateEndpoint"] = endpoint.create_request(made.hosted, made.options, made.names)
+    else:
+        before = scaling.current(made.aws, made.names.endpoint)
+        ours = [] if made.options.serverless_mb else alarms.names(made.names.endpoint)
+        found["UpdateEndpoint"] = _shift_request(made, live, ours, scaled=_stays_scaled(made, before))
+    if wanted := _scaling_after(made, before):
+        found["RegisterScalableTarget"] = {"MinCapacity": wanted.least, "MaxCapacity": wanted.most}
+        found["PutScalingPolicy"] = list(wanted.policies)
+    return found
+
+
+def _scaling_after(made: Deployment, before: scaling.Scaling | None) -> scaling.Scaling | None:
+    return scaling.wanted(made.options) or (None if made.options.autoscale == OFF else before)
+
+
+def _stays_scaled(made: Deployment, before: scaling.Scaling | None) -> bool:
+    return before is not None and made.options.autoscale != OFF
+
+
+def _shift_request(made: Deployment, live: dict[str, Any], ours: list[str], *, scaled: bool) -> dict[str, Any]:
+    running = endpoint.variant(live).get("DesiredInstanceCount", 1) if scaled else made.options.initial_count
+    return endpoint.update_request(made.options, made.names, running, [*ours, *made.options.alarms], scaled=scaled)
+
+
+def _config(made: Deployment, live: dict[str, Any] | None) -> dict[str, Any]:
+    request = endpoint.config_request(made.hosted, made.options, made.names)
+    if live is not None:
+        request["Tags"] = [*request["Tags"], {"Key": FORMER, "Value": live["EndpointConfigName"]}]
+    return request
+
+
+def _make(made: Deployment, live: dict[str, Any] | None, cleanup: endpoint.Cleanup) -> None:
+    model = endpoint.model_request(made.aws, made.hosted, made.options, made.names.model, send=True)
+    endpoint.make(made.aws, model, _config(made, live), cleanup)
+
+
+def _create(made: Deployment) -> None:
+    name, cleanup = made.names.endpoint, endpoint.Cleanup(made.say)
+    try:
+        _make(made, None, cleanup)
+        endpoint.create(made.aws, endpoint.create_request(made.hosted, made.options, made.names), cleanup)
+        made.wait(name)
+        trial.answer(made, name)
+        if made.gated:
+            _require(trial.alone(made), f"{name} was not kept")
+        if wanted := scaling.wanted(made.options):
+            scaling.put(made.aws, name, wanted)
+    except Exception:
+        cleanup.run()
+        raise
+    except BaseException:  # Ctrl-C
+        made.say(f"{name} goes on without us, and is billed. To end it: {_delete(made)}")
+        raise
+
+
+def _delete(made: Deployment) -> str:
+    region = f" --region {made.aws.region}"
+    return f"aws sagemaker delete-endpoint --endpoint-name {made.names.endpoint}{region}"
+
+
+def _require(report: Report, so: str) -> None:
+    if not report.ok:
+        raise AwsError(f"the gate refuses the new model, and {so}. {report.missed()}", MISSED)
+
+
+def _update(made: Deployment, live: dict[str, Any]) -> None:
+    name, cleanup = made.names.endpoint, endpoint.Cleanup(made.say)
+    alarms.require_quiet(made.aws, made.options)
+    slow_ms = 0.0
+    with _undone(cleanup):
+        _make(made, live, cleanup)
+        if made.gated:
+            verdict = trial.candidate(made, name)
+            _require(verdict, f"{name} serves what it served before")
+            slow_ms = made.options.gate_slower * (verdict.p95 or 0.0)
+    there = endpoint.kept(made.aws, live)
+    if "serverless_mb" in there and not made.options.serverless_mb:
+        made.say(f"note: AWS gives {name} machines, and cannot make it serverless again: it cannot be rolled back")
+    before = scaling.current(made.aws, name)
+    replaced = made.options.instance_type != there.get("instance_type")
+    after = _scaling_after(made, before)
+    with scaling.protected(made.aws, name, before, after, replaced=replaced, say=made.say):
+        _shift(made, live, cleanup, slow_ms, scaled=_stays_scaled(made, before))
+    _retire(made, live["EndpointConfigName"])
+
+
+@contextmanager
+def _undone(cleanup: endpoint.Cleanup) -> Iterator[None]:
+    """What goes wrong in here, Ctrl-C included, takes away what was made."""
+    try:
+        yield
+    except BaseException:
+        cleanup.run()
+        raise
+
+
+def _shift(made: Deployment, live: dict[str, Any], cleanup: endpoint.Cleanup, slow_ms: float, *, scaled: bool) -> None:
+    """Traffic to the new configuration, and back where it does not hold."""
+    name, former = made.names.endpoint, live["EndpointConfigName"]
+    with _undone(cleanup):
+        ours: list[str] = []
+        if not made.options.serverless_mb:
+            ours = alarms.put(made.aws, name, package.tags(made.options, made.hosted.spec), slow_ms)
+        request = _shift_request(made, live, ours, scaled=scaled)
+        with told(f"updating {name}"):
+            made.aws.sagemaker.update_endpoint(**request)
+    with _goes_on(made, former):
+        found = made.wait(name, 2 * made.options.bake_minutes)
+    with _undone(cleanup):
+        if found["EndpointConfigName"] != made.names.config:
+            raise AwsError(_rolled_back(made, found, [*ours, *made.options.alarms]), ROLLED_BACK)
+    try:
+        trial.answer(made, name)
+        if made.gated:
+            _require(trial.after_shift(made), f"{name} is rolled back to {former}")
+    except AwsError:
+        _roll_back(made, former)
+        cleanup.run()
+        raise
+    except BaseException:  # Ctrl-C
+        made.say(f"{name} serves the new model, which was not looked at any more. To go back: {_back(made, former)}")
+        raise
+
+
+@contextmanager
+def _goes_on(made: Deployment, former: str) -> Iterator[None]:
+    """Whoever stops waiting leaves AWS at it: what it uses must stay."""
+    try:
+        yield
+    except BaseException:
+        made.say(f"{made.names.endpoint} may still be changing to {made.names.config}; what it needs is left there")
+        made.say(f"To go back: {_back(made, former)}")
+        raise
+
+
+def _back(made: Deployment, former: str) -> str:
+    return (
+        f"aws sagemaker update-endpoint --endpoint-name {made.names.endpoint} "
+        f"--endpoint-config-name {former} --region {made.aws.region}"
+    )
+
+
+def _rolled_back(made: Deployment, found: dict[str, Any], watched: list[str]) -> str:
+    name = made.names.endpoint
+    rung = alarms.ringing(made.aws, watched)
+    why = f"alarm {', '.join(rung)}" if rung else reason(found)
+    return (
+        f"AWS rolled {name} back to {found['EndpointConfigName']}: {why}. It serves what it served before. {log(name)}"
+    )
+
+
+def _roll_back(made: Deployment, former: str) -> None:
+    """AwsError where AWS does not do it; then the new configuration stays, since it may be live."""
+    name = made.names.endpoint
+    made.say(f"{name}: back to {former}")
+    with _goes_on(made, former):
+        with told(f"rolling {name} back"):
+            made.aws.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=former)
+        found = made.wait(name)
+        if found["EndpointConfigName"] != former:
+            raise AwsError(f"{name} could not be rolled back: {reason(found)}. {log(name)}", "RollbackFailed")
+
+
+def _retire(made: Deployment, former: str) -> None:
+    """Keep the former configuration to go back to; the one before it is removed with its model."""
+    made.say(f"{former} is kept. To go back: {_back(made, former)}")
+    with told(f"looking at {former}"):
+        client = made.aws.sagemaker
+        arn = client.describe_endpoint_config(EndpointConfigName=former)["EndpointConfigArn"]
+        tags = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=arn)["Tags"]}
+        older = tags.get(FORMER)
+        if older is None:
+            return
+        found = endpoint.configuration(made.aws, older)
+    if found is None:
+        return
+    cleanup = endpoint.Cleanup(made.say)
+    model = endpoint.variant(found)["ModelName"]
+    cleanup.add(f"configuration {older}", lambda: client.delete_endpoint_config(EndpointConfigName=older))
+    cleanup.add(f"model {model}", lambda: client.delete_model(ModelName=model))
+    cleanup.run()

@@ -1,0 +1,287 @@
+"""Model, configuration and endpoint on SageMaker: the requests that make them, and what AWS says of them."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from training.aws.errors import AwsError, told
+from training.aws.session import Aws
+from training.aws.upload import Say
+from training.errors import ConfigError
+
+from .options import OFF, EndpointOptions
+from .package import RAY_GPU_AMI, RAY_IMAGE, Hosted, tags
+
+VARIANT = "AllTraffic"
+"""Name of the one variant of an endpoint, as the SDK calls it."""
+
+MAX_NAME = 63
+
+_STARTUP_SECONDS = 900
+"""For a container to load the model, and for the machine to fetch it; AWS's own limits are 8 minutes and 1."""
+
+_LOCAL_DISK = re.compile(r"ml\.(?:[a-z]+\d[a-z]*d[a-z]*|g[4-9][a-z]*|p[3-9][a-z]+|p5)\.")
+"""Families whose disks are in the machine: they encrypt them themselves, and AWS refuses a key."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Of one deployment: the endpoint keeps its name, configuration and model are new each time."""
+
+    endpoint: str
+    config: str
+    model: str
+
+
+def require_name(endpoint: str) -> None:
+    """ConfigError for a name that AWS refuses."""
+    if not re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*", endpoint) or len(endpoint) > MAX_NAME:
+        raise ConfigError(
+            f"endpoint: letters, digits and single dashes, at most {MAX_NAME}, found {endpoint!r}. Give another name"
+        )
+
+
+def names(endpoint: str, version: str) -> Names:
+    """`NAME-<version>-<date>-<four digits>` for configuration and model; ConfigError as `require_name`."""
+    require_name(endpoint)
+    unique = unique_name(endpoint, version)
+    return Names(endpoint, unique, unique)
+
+
+def unique_name(base: str, more: str) -> str:
+    """`BASE-MORE-241124-1731-3fa9`, the base cut to what AWS allows."""
+    end = f"{more}-{datetime.now(timezone.utc):%y%m%d-%H%M}-{secrets.token_hex(2)}"
+    return f"{base[: MAX_NAME - len(end) - 1].rstrip('-')}-{end}"
+
+
+def model_request(aws: Aws[Any], hosted: Hosted, options: EndpointOptions, name: str, *, send: bool) -> dict[str, Any]:
+    """CreateModel as the SDK's model makes it; a role's name becomes its ARN where something may be sent."""
+    with told("the model's role"):
+        role = hosted.model.role
+        if not role:
+            raise AwsError("an endpoint needs a role. Give --role with the ARN of a role that SageMaker may assume")
+        arn = aws.sdk.expand_role(role) if send else role
+        container = hosted.model.prepare_container_def(options.instance_type)
+    network = {"VpcConfig": hosted.model.vpc_config} if hosted.model.vpc_config else {}
+    return {
+        "ModelName": name,
+        "PrimaryContainer": container,
+        "ExecutionRoleArn": arn,
+        "Tags": tags(options, hosted.spec),
+        **network,
+    }
+
+
+def config_request(hosted: Hosted, options: EndpointOptions, names: Names, count: int = 0) -> dict[str, Any]:
+    """CreateEndpointConfig; a `count` of machines is that of a candidate, whose requests are not captured."""
+    variant = {"VariantName": VARIANT, "ModelName": names.model, "InitialVariantWeight": 1.0, **_machine(options)}
+    if count and "InitialInstanceCount" in variant:
+        variant["InitialInstanceCount"] = count
+    found: dict[str, Any] = {
+        "EndpointConfigName": names.config,
+        "ProductionVariants": [variant],
+        "Tags": tags(options, hosted.spec),
+    }
+    if options.kms_key and not _LOCAL_DISK.match(options.instance_type):
+        found["KmsKeyId"] = options.kms_key
+    if options.data_capture not in ("", OFF) and not count:
+        found["DataCaptureConfig"] = _capture(options)
+    return found
+
+
+def _machine(options: EndpointOptions) -> dict[str, Any]:
+    if options.serverless_mb:
+        serverless = {"MemorySizeInMB": options.serverless_mb, "MaxConcurrency": options.max_concurrency}
+        return {"ServerlessConfig": serverless}
+    found: dict[str, Any] = {
+        "InstanceType": options.instance_type,
+        "InitialInstanceCount": options.initial_count,
+        "ModelDataDownloadTimeoutInSeconds": _STARTUP_SECONDS,
+        "ContainerStartupHealthCheckTimeoutInSeconds": _STARTUP_SECONDS,
+        "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
+    }
+    if options.runtime == "ray" and options.has_gpu:
+        found["InferenceAmiVersion"] = RAY_GPU_AMI
+    return found
+
+
+def _capture(options: EndpointOptions) -> dict[str, Any]:
+    key = {"KmsKeyId": options.kms_key} if options.kms_key else {}
+    return {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": options.capture_percent,
+        "DestinationS3Uri": options.data_capture,
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+        **key,
+    }
+
+
+def create_request(hosted: Hosted, options: EndpointOptions, names: Names) -> dict[str, Any]:
+    """CreateEndpoint."""
+    return {
+        "EndpointName": names.endpoint,
+        "EndpointConfigName": names.config,
+        "Tags": tags(options, hosted.spec),
+    }
+
+
+def update_request(
+    options: EndpointOptions, names: Names, running: int, alarms: list[str], *, scaled: bool
+) -> dict[str, Any]:
+    """UpdateEndpoint of one with so many machines running; `scaled` keeps their number, which autoscaling has set."""
+    found: dict[str, Any] = {"EndpointName": names.endpoint, "EndpointConfigName": names.config}
+    if options.serverless_mb:  # which has no guardrails
+        return found
+    if scaled:
+        found["RetainAllVariantProperties"] = True
+        found["ExcludeRetainedVariantProperties"] = [{"VariantPropertyType": "DataCaptureConfig"}]
+    rollback = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in alarms]}} if alarms else {}
+    return {**found, "DeploymentConfig": {"BlueGreenUpdatePolicy": _blue_green(options, running), **rollback}}
+
+
+def _blue_green(options: EndpointOptions, running: int) -> dict[str, Any]:
+    """A canary of one machine needs two: AWS lets it be half of them at most. One alone shifts at once, and bakes."""
+    bake = round(options.bake_minutes * 60)
+    routing: dict[str, Any] = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": bake}
+    if options.canary and running > 1:
+        whole = running * options.canary // 100
+        size = (
+            {"Type": "CAPACITY_PERCENT", "Value": options.canary} if whole else {"Type": "INSTANCE_COUNT", "Value": 1}
+        )
+        routing = {"Type": "CANARY", "WaitIntervalInSeconds": bake, "CanarySize": size}
+    return {
+        "TrafficRoutingConfiguration": routing,
+        "TerminationWaitInSeconds": bake,
+        "MaximumExecutionTimeoutInSeconds": int(max(600, min(28_800, options.max_wait_minutes * 60 + 2 * bake))),
+    }
+
+
+def describe(aws: Aws[Any], name: str) -> dict[str, Any] | None:
+    """DescribeEndpoint; None where there is no such endpoint."""
+    with told(f"looking at {name}"):
+        return _found(aws.sagemaker.describe_endpoint, EndpointName=name)
+
+
+def configuration(aws: Aws[Any], name: str) -> dict[str, Any] | None:
+    """DescribeEndpointConfig; None where there is no such configuration."""
+    with told(f"looking at {name}"):
+        return _found(aws.sagemaker.describe_endpoint_config, EndpointConfigName=name)
+
+
+def variant(found: dict[str, Any]) -> dict[str, Any]:
+    """The one variant of a described endpoint or configuration."""
+    variants: list[dict[str, Any]] = found.get("ProductionVariants") or [{}]
+    return variants[0]
+
+
+def kept(aws: Aws[Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Options that an update keeps where none are given: those of the configuration and model that are live."""
+    with told(f"looking at {found['EndpointName']}"):
+        config = aws.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
+        model = _found(aws.sagemaker.describe_model, ModelName=variant(config).get("ModelName", "")) or {}
+        tags = aws.sagemaker.list_tags(ResourceArn=config["EndpointConfigArn"])["Tags"]
+    options = {**_kept_machine(variant(config), variant(found)), **_kept_model(model)}
+    options["tags"] = [f"{t['Key']}={t['Value']}" for t in tags if not t["Key"].startswith(("whippet:", "aws:"))]
+    if capture := config.get("DataCaptureConfig"):
+        percent = capture.get("InitialSamplingPercentage", 100)
+        options |= {"data_capture": capture["DestinationS3Uri"], "capture_percent": percent}
+    if key := config.get("KmsKeyId"):
+        options["kms_key"] = key
+    return options
+
+
+def _kept_machine(live: dict[str, Any], running: dict[str, Any]) -> dict[str, Any]:
+    if serverless := live.get("ServerlessConfig"):
+        return {"serverless_mb": serverless["MemorySizeInMB"], "max_concurrency": serverless["MaxConcurrency"]}
+    count = running.get("DesiredInstanceCount") or live.get("InitialInstanceCount", 1)
+    return {"instance_type": live.get("InstanceType", ""), "instance_count": count}
+
+
+def _kept_model(model: dict[str, Any]) -> dict[str, Any]:
+    image = str(model.get("PrimaryContainer", {}).get("Image", ""))
+    options: dict[str, Any] = {"runtime": "ray" if f"/{RAY_IMAGE}" in image else "pytorch"}
+    if image and not re.search(rf"/({re.escape(RAY_IMAGE)}|pytorch-inference:)", image):
+        options["image_uri"] = image
+    if role := model.get("ExecutionRoleArn"):
+        options["role"] = role
+    if network := model.get("VpcConfig"):
+        options |= {"subnets": network["Subnets"], "security_groups": network["SecurityGroupIds"]}
+    return options
+
+
+def _found(look: Callable[..., Any], **request: str) -> dict[str, Any] | None:
+    from botocore.exceptions import ClientError
+
+    try:
+        answer: dict[str, Any] = look(**request)
+    except ClientError as error:
+        if is_gone(error):
+            return None
+        raise
+    return answer
+
+
+def is_gone(error: Any) -> bool:
+    """Whether AWS says that there is nothing of the name, for which it has a code that stands for much else."""
+    code, text = error.response["Error"].get("Code", ""), str(error).lower()
+    return code in ("ResourceNotFound", "ValidationException", "ObjectNotFoundException") and any(
+        said in text for said in ("could not find", "not found", "does not exist", "no scalable target")
+    )
+
+
+@dataclass
+class Cleanup:
+    """What has been made so far, and is removed again, the latest first, unless it is kept."""
+
+    say: Say
+    _made: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)
+
+    def add(self, what: str, remove: Callable[[], Any]) -> None:
+        """Something that was made, and how to remove it."""
+        self._made.append((what, remove))
+
+    def keep(self) -> None:
+        """All of it is wanted."""
+        self._made.clear()
+
+    def run(self) -> None:
+        """Remove all, and say so; what cannot be removed is named, and the rest goes on."""
+        for what, remove in reversed(self._made):
+            try:
+                with told(f"removing {what}"):
+                    remove()
+                self.say(f"removed: {what}")
+            except AwsError as error:
+                self.say(f"warning: {error}. Remove {what} yourself, else it may be billed")
+        self._made.clear()
+
+
+def make(aws: Aws[Any], model: dict[str, Any], config: dict[str, Any], cleanup: Cleanup) -> None:
+    """Model and configuration; both are noted for the cleanup."""
+    name = model["ModelName"]
+    with told(f"creating the model {name}"):
+        aws.sagemaker.create_model(**model)
+    cleanup.add(f"model {name}", lambda: aws.sagemaker.delete_model(ModelName=name))
+    configure(aws, config, cleanup)
+
+
+def configure(aws: Aws[Any], config: dict[str, Any], cleanup: Cleanup) -> None:
+    """One more configuration."""
+    name = config["EndpointConfigName"]
+    with told(f"creating the configuration {name}"):
+        aws.sagemaker.create_endpoint_config(**config)
+    cleanup.add(f"configuration {name}", lambda: aws.sagemaker.delete_endpoint_config(EndpointConfigName=name))
+
+
+def create(aws: Aws[Any], request: dict[str, Any], cleanup: Cleanup) -> None:
+    """The endpoint; from here on it is billed."""
+    name = request["EndpointName"]
+    with told(f"creating the endpoint {name}"):
+        aws.sagemaker.create_endpoint(**request)
+    cleanup.add(f"endpoint {name}", lambda: aws.sagemaker.delete_endpoint(EndpointName=name))

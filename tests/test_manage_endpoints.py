@@ -1,0 +1,376 @@
+"""`describe`, `list` and `delete` of endpoints, against a local AWS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner, Result
+
+from model_serving.aws import idle, remove
+from model_serving.aws.describe import describe
+from model_serving.aws.manage_cli import app
+from model_serving.aws.options import EndpointOptions
+from tests.aws_world import BUCKET, World, world
+from tests.managed import (
+    RAY,
+    VERSION,
+    asked,
+    connection,
+    count_percentiles,
+    days,
+    later,
+    make_config,
+    make_endpoint,
+    make_model,
+    tags,
+)
+from training.aws.errors import AwsError
+from training.aws.session import Aws
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A local AWS whose CloudWatch knows percentiles and whose price list cannot be asked."""
+    count_percentiles(monkeypatch)
+    with world(tmp_path) as found:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", "http://127.0.0.1:9")
+        yield found
+
+
+@pytest.fixture
+def aws(here: World) -> Aws[EndpointOptions]:
+    """A connection to it."""
+    return connection()
+
+
+def run(*args: str) -> Result:
+    """`python -m model_serving …`."""
+    return CliRunner().invoke(app, list(args))
+
+
+def left(aws: Aws[Any]) -> set[str]:
+    """Names of all that is there."""
+    client = aws.sagemaker
+    found = {one["EndpointName"] for one in client.list_endpoints()["Endpoints"]}
+    found |= {one["EndpointConfigName"] for one in client.list_endpoint_configs()["EndpointConfigs"]}
+    return found | {one["ModelName"] for one in client.list_models()["Models"]}
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    """One request ends in an error, as where the network is lost."""
+    client: Any = BaseClient
+    original = client._make_api_call
+
+    def call(self: Any, name: str, params: dict[str, Any]) -> Any:
+        if name == operation:
+            raise ClientError({"Error": {"Code": "InternalFailure", "Message": "lost"}}, name)
+        return original(self, name, params)
+
+    monkeypatch.setattr(client, "_make_api_call", call)
+
+
+def test_describe_says_what_runs_and_how_well(here: World, aws: Aws[EndpointOptions]) -> None:
+    """Model and version by its tags, machines, scaling, capture, alarms, requests of a day, dollars."""
+    unique = make_endpoint(aws, "dogs", machines=2, protected=True, capture=f"s3://{BUCKET}/captured")
+    asked(here, "dogs", later(-0.5), values=[1.0] * 100)
+    asked(here, "dogs", later(-0.5), "ModelLatency", [1000.0 * n for n in range(100)])
+    asked(here, "dogs", later(-0.5), "Invocation4XXErrors", [1.0, 0.0, 1.0])
+    asked(here, "dogs", later(-2), values=[1.0] * 7)
+    found = describe(aws, "dogs").as_dict()
+    assert (found["status"], found["model"], found["version"]) == ("InService", "dogs", VERSION)
+    assert found["machine"] == "2 x ml.m5.xlarge"
+    assert [(v["model"], v["current"], v["desired"]) for v in found["variants"]] == [(unique, 2, 2)]
+    assert (found["autoscaling"]["least"], found["autoscaling"]["most"]) == (1, 4)
+    assert found["data_capture"] == {"uri": f"s3://{BUCKET}/captured", "percent": 50, "on": True}
+    assert set(found["alarms"]) == {"whippet-dogs-errors", "whippet-dogs-latency"}
+    assert found["last_24_hours"] == {
+        "invocations": 100.0, "errors_4xx": 2.0, "errors_5xx": 0.0, "p50_ms": 50.0, "p99_ms": 99.0,
+    }  # fmt: skip
+    assert found["cost"]["hour"] == pytest.approx(0.46)
+    assert found["failure"] is None
+    assert any("no patches since 2026-06-30" in warning for warning in found["warnings"])
+
+
+def test_describe_counts_the_month_so_far(aws: Aws[EndpointOptions]) -> None:
+    """Hours since it was made, or since the first of the month, whichever is later."""
+    make_endpoint(aws, "dogs")
+    begun = aws.sagemaker.describe_endpoint(EndpointName="dogs")["CreationTime"]
+    cost = describe(aws, "dogs", begun + days(0.5)).cost
+    assert cost is not None
+    same_month = (begun + days(0.5)).month == begun.month
+    assert cost.month_so_far == pytest.approx(12 * 0.23) if same_month else cost.month_so_far < 12 * 0.23
+    far = (begun + days(70)).replace(day=11, hour=0, minute=0, second=0, microsecond=0)
+    cost = describe(aws, "dogs", far).cost
+    assert cost is not None
+    assert cost.month_so_far == pytest.approx(10 * 24 * 0.23)
+
+
+def test_describe_a_serverless_one(here: World, aws: Aws[EndpointOptions]) -> None:
+    """No price an hour; the month is the seconds that the model worked."""
+    make_endpoint(aws, "dogs", serverless=2048)
+    asked(here, "dogs", later(0.01), "ModelLatency", [2e6, 3e6])
+    found = describe(aws, "dogs", later(0.1))
+    assert found.machine == "serverless 2048 MB"
+    assert found.cost is not None
+    assert found.cost.hour is None
+    assert found.cost.month_so_far == pytest.approx(5 * 2 * 0.00002)
+    text = "\n".join(found.lines())
+    assert "nothing while idle" in text
+    assert "5 requests at once" in text
+
+
+def test_describe_says_why_it_failed_and_the_mend(aws: Aws[EndpointOptions]) -> None:
+    """AWS's reason in one line, with what to do and where the log is; no warning of PyTorch's image for Ray's."""
+    from moto.sagemaker.models import sagemaker_backends
+
+    make_endpoint(aws, "dogs", image=RAY)
+    backend: Any = sagemaker_backends["123456789012"]["us-east-1"]
+    endpoint = backend.endpoints["dogs"]
+    endpoint.endpoint_status = "Failed"
+    endpoint.failure_reason = (
+        "The primary container for production variant AllTraffic did not pass the\nping health check."
+    )
+    found = describe(aws, "dogs")
+    assert found.failure is not None
+    assert "its log says why" in found.failure
+    assert "/aws/sagemaker/Endpoints/dogs" in found.failure
+    assert "\n" not in found.failure
+    assert found.warnings == []
+    assert found.runtime == "ray"
+    assert any(line.startswith("failure") for line in found.lines())
+
+
+def test_describe_without_permission_for_all(aws: Aws[EndpointOptions]) -> None:
+    """What may not be looked at is said to be unknown; the rest is there."""
+    make_endpoint(aws, "dogs", protected=True)
+    with pytest.MonkeyPatch.context() as patch:
+        fail(patch, "DescribeScalableTargets")
+        found = describe(aws, "dogs")
+    assert any("autoscaling of dogs: lost" in warning for warning in found.warnings)
+    assert found.version == VERSION
+    with pytest.MonkeyPatch.context() as patch:
+        fail(patch, "GetMetricData")
+        assert any(line.endswith(" unknown") for line in describe(aws, "dogs").lines())
+
+
+@pytest.mark.usefixtures("here")
+def test_describe_what_is_not_there() -> None:
+    """One line with the region and how to see those there are."""
+    result = run("describe", "cats")
+    assert isinstance(result.exception, AwsError)
+    assert str(result.exception) == (
+        "there is no endpoint cats in us-east-1. Those of ours: python -m model_serving list"
+    )
+
+
+def test_describe_on_the_command_line(aws: Aws[EndpointOptions]) -> None:
+    """Lines for people, or JSON."""
+    make_endpoint(aws, "dogs")
+    assert run("describe", "dogs").stdout.startswith("endpoint     dogs: InService\n")
+    assert json.loads(run("describe", "dogs", "--json").stdout)["version"] == VERSION
+
+
+def test_list_shows_ours_over_all_pages(aws: Aws[EndpointOptions], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the tag; others with --all."""
+    for number in range(12):
+        make_endpoint(aws, f"dogs-{number}")
+    make_model(aws, "other")
+    aws.sagemaker.create_endpoint_config(
+        EndpointConfigName="other",
+        ProductionVariants=[
+            {
+                "VariantName": "AllTraffic",
+                "ModelName": "other",
+                "InstanceType": "ml.t2.medium",
+                "InitialInstanceCount": 1,
+            }
+        ],
+    )
+    aws.sagemaker.create_endpoint(EndpointName="other", EndpointConfigName="other")
+    found = json.loads(run("list", "--json").stdout)
+    assert [one["name"] for one in found] == [f"dogs-{number}" for number in range(12)]
+    assert found[0]["dollars_a_month"] == pytest.approx(0.23 * 730)
+    assert found[0]["version"] == VERSION
+    table = run("list", "--all").stdout
+    assert "\nother " in table
+    assert "40.88" in table  # 0.056 x 730
+
+
+def test_idle_endpoints_are_those_nobody_asked(here: World, aws: Aws[EndpointOptions]) -> None:
+    """By invocations, serverless ones too; what is younger than the days is not idle; a request of today counts."""
+    for name, machines, serverless in (("used", 1, 0), ("forgotten", 2, 0), ("never", 1, 0), ("seldom", 1, 1024)):
+        make_endpoint(aws, name, machines=machines, serverless=serverless)
+    asked(here, "used", later(19.5))
+    asked(here, "forgotten", later(10))
+    asked(here, "seldom", later(2))
+    now = later(20)
+    found = idle.listed(aws, now=now)
+    assert {one.name: one.last_invocation for one in found} == {
+        "used": f"{later(19.5):%Y-%m-%d}",
+        "forgotten": f"{later(10):%Y-%m-%d}",
+        "never": None,
+        "seldom": f"{later(2):%Y-%m-%d}",
+    }
+    chosen = idle.idle(found, 7)
+    assert [one.name for one in chosen] == ["forgotten", "never", "seldom"]
+    assert idle.conclusion(chosen, 7) == (
+        "3 endpoints idle for 7 days: 503.70 dollars a month. To remove: python -m model_serving delete NAME"
+    )
+    assert "forgotten" not in {one.name for one in idle.idle(found, 10)}  # the day of a request counts as used
+    assert idle.idle(idle.listed(aws, now=later(1)), 7) == []
+    assert "delete never" in idle.conclusion(idle.idle(found, 19), 19)
+
+
+def test_idle_on_the_command_line(aws: Aws[EndpointOptions]) -> None:
+    """Exit 0 with nothing to say, and with something."""
+    make_endpoint(aws, "dogs")
+    result = run("list", "--idle", "7")
+    assert (result.exit_code, result.stdout) == (0, "no endpoint has been idle for 7 days\n")
+
+
+def test_delete_removes_all_that_was_made_for_it(here: World, aws: Aws[EndpointOptions]) -> None:
+    """Endpoint, configuration, model, autoscaling, alarms; it is listed before, and asked."""
+    unique = make_endpoint(aws, "dogs", protected=True)
+    make_endpoint(aws, "cats")
+    refused = CliRunner().invoke(app, ["delete", "dogs"], input="n\n")
+    assert refused.exit_code == 1
+    assert "dogs" in left(aws)
+    result = run("delete", "dogs", "--yes")
+    assert result.exit_code == 0
+    for line in (
+        "endpoint dogs (InService)",
+        f"model {unique}",
+        f"configuration {unique}",
+        "alarm whippet-dogs-errors",
+    ):
+        assert line in result.stdout
+        assert f"removed: {line}".removesuffix(" (InService)") in result.stdout or line.startswith("alarm")
+    assert left(aws) == {"cats", f"cats-{VERSION}-261125-0900-abcd"}
+    assert here.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    scaled = here.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+    assert scaled["ScalableTargets"] == []
+
+
+def test_delete_says_what_still_costs_money(here: World, aws: Aws[EndpointOptions]) -> None:
+    """Archive, captured data, log, registry, other endpoints of ours."""
+    unique = make_endpoint(aws, "dogs", capture=f"s3://{BUCKET}/captured")
+    make_endpoint(aws, "dogs-candidate")
+    here.client("logs").create_log_group(logGroupName="/aws/sagemaker/Endpoints/dogs")
+    here.client("logs").create_log_group(logGroupName="/aws/sagemaker/Endpoints/dogs-candidate")
+    aws.sagemaker.create_model_package_group(ModelPackageGroupName="kennel", Tags=tags())
+    aws.sagemaker.create_model_package_group(ModelPackageGroupName="strangers")
+    lines = run("delete", "dogs", "--yes").stdout.splitlines()
+    assert [line.removeprefix("still costs money: ") for line in lines if line.startswith("still")] == [
+        f"archive in S3: s3://{BUCKET}/whippet/models/{unique}/model.tar.gz",
+        "log in CloudWatch: /aws/sagemaker/Endpoints/dogs",
+        "archives of registry group kennel",
+        "endpoint dogs-candidate of ours",
+        f"captured requests and answers: s3://{BUCKET}/captured",
+    ]
+
+
+def test_delete_takes_former_configurations_too(aws: Aws[EndpointOptions]) -> None:
+    """The chain that updates leave, and what one that broke left; what only has a similar name stays."""
+    old, stray = "before-that", f"dogs-{'b' * 12}-261101-0900-abcd"
+    for name in ("dogs-mine", old, stray, f"dogs-two-{'c' * 12}-261101-0900-abcd"):
+        make_model(aws, name)
+        make_config(aws, name, name)
+    live = make_endpoint(aws, "dogs", former=old)
+    wanted = remove.plan(aws, "dogs")
+    assert set(wanted.configs) == set(wanted.models) == {live, old, stray}
+    remove.delete(aws, wanted, print)
+    assert left(aws) == {"dogs-mine", f"dogs-two-{'c' * 12}-261101-0900-abcd"}
+
+
+def test_delete_keeps_what_others_use(aws: Aws[EndpointOptions]) -> None:
+    """A model that another configuration names, a configuration that another endpoint runs: kept, and said."""
+    live = make_endpoint(aws, "dogs")
+    make_config(aws, "borrows", live)
+    result = run("delete", "dogs", "--yes")
+    assert f"kept: model {live}, which configuration borrows uses" in result.stdout
+    assert left(aws) == {"borrows", live}
+    second = make_endpoint(aws, "cats")
+    aws.sagemaker.create_endpoint(EndpointName="lions", EndpointConfigName=second, Tags=tags())
+    result = run("delete", "cats", "--yes")
+    assert f"kept: configuration {second}, which endpoint lions uses" in result.stdout
+    assert left(aws) == {"borrows", live, "lions", second}
+
+
+def test_delete_can_keep_the_model(aws: Aws[EndpointOptions]) -> None:
+    """--keep-model."""
+    unique = make_endpoint(aws, "dogs")
+    assert f"kept: model {unique}, by --keep-model" in run("delete", "dogs", "--keep-model", "--yes").stdout
+    assert left(aws) == {unique}
+    assert aws.sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+
+
+@pytest.mark.parametrize("broken", ["DeleteEndpoint", "DeleteModel", "DeleteEndpointConfig"])
+def test_delete_goes_on_where_it_was_interrupted(aws: Aws[EndpointOptions], broken: str) -> None:
+    """Whatever broke: the second time takes the rest, and a third finds nothing."""
+    make_endpoint(aws, "dogs", protected=True)
+    with pytest.MonkeyPatch.context() as patch:
+        fail(patch, broken)
+        assert isinstance(run("delete", "dogs", "--yes").exception, AwsError)
+    result = run("delete", "dogs", "--yes")
+    assert result.exit_code == 0
+    assert left(aws) == set()
+    third = run("delete", "dogs", "--yes")
+    assert "nor anything left of it" in str(third.exception)
+
+
+def test_delete_with_parts_missing(aws: Aws[EndpointOptions]) -> None:
+    """An endpoint whose model or configuration somebody has removed goes, too."""
+    unique = make_endpoint(aws, "dogs")
+    aws.sagemaker.delete_model(ModelName=unique)
+    assert run("delete", "dogs", "--yes").exit_code == 0
+    assert left(aws) == set()
+    make_endpoint(aws, "dogs")
+    aws.sagemaker.delete_endpoint_config(EndpointConfigName=unique)
+    assert run("delete", "dogs", "--yes").exit_code == 0
+    assert left(aws) == {unique}  # which no configuration names any more
+
+
+def test_delete_waits_until_aws_lets_it(aws: Aws[EndpointOptions], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that is being updated cannot be deleted; one that is being deleted is waited for."""
+    from moto.sagemaker.models import sagemaker_backends
+
+    make_endpoint(aws, "dogs")
+    backend: Any = sagemaker_backends["123456789012"]["us-east-1"]
+    kept = backend.endpoints["dogs"]
+    kept.endpoint_status = "Updating"
+    events: list[str] = []
+
+    def delete_endpoint(endpoint_name: str) -> None:
+        events.append(f"deleted while {kept.endpoint_status}")
+        kept.endpoint_status = "Deleting"
+
+    def sleep(_: float) -> None:
+        events.append(kept.endpoint_status)
+        if kept.endpoint_status == "Updating":
+            kept.endpoint_status = "InService"
+        else:
+            del backend.endpoints["dogs"]
+
+    monkeypatch.setattr(backend, "delete_endpoint", delete_endpoint)
+    remove.delete(aws, remove.plan(aws, "dogs"), events.append, sleep=sleep)
+    assert events[:6] == [
+        "dogs is Updating", "Updating", "deleted while InService", "dogs is Deleting", "Deleting",
+        "removed: endpoint dogs",
+    ]  # fmt: skip
+    assert left(aws) == set()
+
+
+def test_delete_goes_on_where_it_may_not_look(aws: Aws[EndpointOptions]) -> None:
+    """Without the permission to see logs or the registry it says so, and removes."""
+    make_endpoint(aws, "dogs")
+    with pytest.MonkeyPatch.context() as patch:
+        fail(patch, "ListModelPackageGroups")
+        result = run("delete", "dogs", "--yes")
+    assert "still costs money: unknown, since the model registry: lost" in result.stdout
+    assert left(aws) == set()
