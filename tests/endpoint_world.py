@@ -26,6 +26,7 @@ from starlette.routing import Route
 from model_serving import archive, golden
 from model_serving.aws import deploy
 from model_serving.aws.endpoint import describe
+from model_serving.aws.kept import resolved
 from model_serving.aws.options import EndpointOptions
 from model_serving.aws.trial import Deployment, Pace
 from model_serving.classifier import (
@@ -357,7 +358,7 @@ def attempt(path: Path, name: str = "dogs", *, gate: bool = True, **given: Any) 
     aws = connection(**texts)
     sent: dict[str, list[dict[str, Any]]] = {operation: aws_world.sent(aws, operation) for operation in OPERATIONS}
     live, said = describe(aws, name), Told()
-    aws, _ = deploy.resolved(aws, texts, live)
+    aws, _ = resolved(aws, texts, live)
     made = deploy.prepare(aws, path, deploy.Wanted(name, folder, gate, report), said, pace=PACE)
     return Try(made, live, sent, said)
 

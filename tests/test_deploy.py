@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import tarfile
 from collections.abc import Iterator
@@ -15,10 +14,10 @@ import pytest
 from starlette.responses import Response
 
 from model_serving.aws import deploy
-from model_serving.aws.trial import MISSED, Pace
+from model_serving.aws.trial import MISSED
 from tests import endpoint_world
 from tests.conftest import ROOT
-from tests.endpoint_world import Endpoints, Hosts, attempt, deployed, kinds, model_error, statuses, versions
+from tests.endpoint_world import Endpoints, Hosts, attempt, deployed, kinds, model_error, versions
 from tests.labelled import COLOURS, drawing
 from training.aws.errors import AwsError
 
@@ -196,6 +195,13 @@ def test_a_container_that_serves_something_else_is_found(world: Endpoints, archi
     assert world.names()["endpoints"] == []
 
 
+def test_a_candidate_that_was_left_behind_is_named(world: Endpoints, archives: dict[str, Path]) -> None:
+    """By a deployment that was killed: it is billed."""
+    config = deployed(archives["good"], gate=False).made.names.config
+    world.world.client("sagemaker").create_endpoint(EndpointName="dogs-candidate-old", EndpointConfigName=config)
+    assert "warning: dogs-candidate-old is there already" in deployed(archives["newer"], **CALM).said
+
+
 def test_a_miss_after_the_shift_rolls_back(world: Endpoints, archives: dict[str, Path]) -> None:
     """The candidate was fine, the endpoint is not: it ends with the configuration that it had."""
     first = deployed(archives["good"])
@@ -242,88 +248,6 @@ def test_a_rollback_without_alarm_tells_the_reason(world: Endpoints, archives: d
     world.rolls_back = "The primary container did not pass the ping health check."
     with pytest.raises(AwsError, match=r"did not pass the ping health check\. The container did not come up"):
         attempt(archives["newer"], gate=False).go()
-
-
-def test_an_endpoint_that_never_comes_up_is_one_line(world: Endpoints, archives: dict[str, Path]) -> None:
-    """What to do is in it, and nothing is left that costs money."""
-    world.scripts["dogs"] = ({"EndpointStatus": "Creating"} for _ in itertools.count())
-    stuck = attempt(archives["good"], max_wait_minutes="0.01")
-    with pytest.raises(
-        AwsError, match=r"dogs is still Creating after 0.01 minutes.*/aws/sagemaker/Endpoints/dogs"
-    ) as it:
-        stuck.go()
-    assert "\n" not in str(it.value)
-    assert world.names() == {"endpoints": [], "configs": [], "models": []}
-
-
-def test_a_failed_endpoint_says_why(world: Endpoints, archives: dict[str, Path]) -> None:
-    """AWS's reason in one line with the mend, after its stages were told."""
-    reason = "Unable to provision requested ML compute capacity due to\nInsufficientInstanceCapacity error."
-    world.scripts["dogs"] = itertools.chain(statuses("Creating"), statuses("Failed", FailureReason=reason))
-    failed = attempt(archives["good"])
-    with pytest.raises(
-        AwsError, match=r"dogs is Failed: .*InsufficientInstanceCapacity error\. AWS has no such machine"
-    ):
-        failed.go()
-    assert "dogs: Creating" in failed.said
-    assert world.names()["endpoints"] == []
-
-
-def test_stuck_updates_are_left_to_aws(world: Endpoints, archives: dict[str, Path]) -> None:
-    """What an update needs is not taken from it, and how to go back is told."""
-    first = deployed(archives["good"])
-    update = attempt(archives["newer"], gate=False, max_wait_minutes="0.01")
-    world.scripts["dogs"] = ({"EndpointStatus": "Updating"} for _ in itertools.count())
-    with pytest.raises(AwsError, match="still Updating"):
-        update.go()
-    assert update.made.names.config in world.names()["configs"]
-    assert f"--endpoint-config-name {first.made.names.config}" in update.said
-
-
-def test_interrupted_it_goes_on_and_says_how_to_end_it(world: Endpoints, archives: dict[str, Path]) -> None:
-    """Ctrl-C while the endpoint comes up."""
-    world.scripts["dogs"] = ({"EndpointStatus": "Creating"} for _ in itertools.count())
-    going = attempt(archives["good"])
-    said = going.said
-
-    def interrupted(line: str) -> None:
-        said(line)
-        if line == "dogs: Creating":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        deploy.deploy(replace(going.made, say=interrupted), None)
-    assert "aws sagemaker delete-endpoint --endpoint-name dogs" in said
-    assert world.names()["endpoints"] == ["dogs"]
-
-
-def test_done_only_when_a_photo_was_answered(world: Endpoints, archives: dict[str, Path]) -> None:
-    """In service, a container may still load the model."""
-    loading = [model_error(503, '{"code": 503, "message": "no worker"}') for _ in range(3)]
-    world.answer = lambda _: loading.pop() if loading else None
-    done = deployed(archives["good"], **CALM)
-    assert "loads the model still" in done.said
-    assert loading == []
-
-
-@pytest.mark.parametrize(
-    ("status", "message", "said"),
-    [
-        (500, "Traceback", "answers no photo: .*500: Traceback. Its log"),
-        (400, '{"error": {"detail": "No photo.", "hint": "Send one."}}', "answered 400: No photo. Send one"),
-        (200, "{}", "none of our models"),
-    ],
-)
-def test_an_endpoint_that_answers_no_photo_is_none(
-    world: Endpoints, archives: dict[str, Path], status: int, message: str, said: str
-) -> None:
-    """Though AWS says that it is in service."""
-    world.answer = lambda _: Response(message, 200) if status == 200 else model_error(status, message)
-    failed = attempt(archives["good"])
-    made = replace(failed.made, pace=Pace(0.01, 0.2))
-    with pytest.raises(AwsError, match=said):
-        deploy.deploy(made, None)
-    assert world.names() == {"endpoints": [], "configs": [], "models": []}
 
 
 def test_a_broken_endpoint_can_be_replaced(world: Endpoints, archives: dict[str, Path]) -> None:

@@ -7,19 +7,19 @@ What goes wrong leaves what was live as it was, and nothing half-made behind. A 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.aws.errors import AwsError, told
 from training.aws.session import Aws
 from training.aws.upload import Say
-from training.errors import ConfigError
 
 from . import alarms, endpoint, package, scaling, trial
 from .gate import Report
+from .kept import kept
 from .options import OFF, EndpointOptions
 from .trial import MISSED, Deployment, Pace
 from .waiting import log, reason
@@ -40,52 +40,12 @@ class Wanted:
     report: Path | None = None
 
 
-def resolved(
-    aws: Aws[EndpointOptions], given: Mapping[str, Any], live: dict[str, Any] | None
-) -> tuple[Aws[EndpointOptions], dict[str, Any]]:
-    """The connection with its options, and those that were not `given` and come from what is live.
-
-    ConfigError for what cannot be made of the endpoint there is, AwsError for one that cannot be updated.
-    """
-    if live is None:
-        return aws, {}
-    _require_updatable(live)
-    there = endpoint.kept(aws, live)
-    given = {name.replace("-", "_"): value for name, value in given.items()}
-    _require_convertible(live["EndpointName"], there, given)
-    if "instance_type" in given:
-        there.pop("serverless_mb", None)
-    if low_high := EndpointOptions.from_texts({"autoscale": given.get("autoscale", "")}).scale:
-        there["instance_count"] = min(max(there.get("instance_count", 1), low_high[0]), low_high[1])
-    added = {name: value for name, value in there.items() if name not in given}
-    options = EndpointOptions.from_texts({**added, **given})
-    return replace(aws, options=options), {k: v for k, v in added.items() if v != EndpointOptions.options()[k].default}
-
-
-def _require_updatable(live: dict[str, Any]) -> None:
-    name, status = live["EndpointName"], live["EndpointStatus"]
-    variants = [each["VariantName"] for each in live.get("ProductionVariants", [])]
-    if variants != [endpoint.VARIANT]:
-        raise AwsError(f"{name} has the variants {', '.join(variants)}, so it is none of ours. Give another --endpoint")
-    if status == "InService":
-        return
-    if status in ("Failed", "OutOfService", "UpdateRollbackFailed"):
-        raise AwsError(
-            f"{name} is {status}: {reason(live)}. Remove it first: aws sagemaker delete-endpoint --endpoint-name {name}"
-        )
-    raise AwsError(f"{name} is {status}: somebody changes it right now. Wait until that is done, and deploy again")
-
-
-def _require_convertible(name: str, there: dict[str, Any], given: Mapping[str, Any]) -> None:
-    serverless = str(given.get("serverless_mb", "0")) not in ("0", "")
-    if serverless and "serverless_mb" not in there:
-        raise ConfigError(f"serverless_mb: {name} has machines, and AWS makes none serverless. Give another --endpoint")
-
-
 def prepare(
     aws: Aws[EndpointOptions], archive: Path, wanted: Wanted, say: Say, *, send: bool = True, pace: Pace | None = None
 ) -> Deployment:
     """All that is decided before anything is made; the archive is uploaded, unless `send` is off."""
+    if wanted.report is not None:
+        trial.require_writable(wanted.report)
     photos = trial.golden_photos(archive, wanted.golden, say)
     hosted = package.hosted(aws, archive, wanted.endpoint, aws.options, send=send)
     names = endpoint.names(wanted.endpoint, hosted.spec.version)
@@ -150,9 +110,10 @@ def _make(made: Deployment, live: dict[str, Any] | None, cleanup: endpoint.Clean
 
 def _create(made: Deployment) -> None:
     name, cleanup = made.names.endpoint, endpoint.Cleanup(made.say)
-    try:
+    with _undone(cleanup):
         _make(made, None, cleanup)
         endpoint.create(made.aws, endpoint.create_request(made.hosted, made.options, made.names), cleanup)
+    try:
         made.wait(name)
         trial.answer(made, name)
         if made.gated:
@@ -168,8 +129,7 @@ def _create(made: Deployment) -> None:
 
 
 def _delete(made: Deployment) -> str:
-    region = f" --region {made.aws.region}"
-    return f"aws sagemaker delete-endpoint --endpoint-name {made.names.endpoint}{region}"
+    return f"python -m model_serving delete {made.names.endpoint} --region {made.aws.region}"
 
 
 def _require(report: Report, so: str) -> None:
@@ -180,6 +140,10 @@ def _require(report: Report, so: str) -> None:
 def _update(made: Deployment, live: dict[str, Any]) -> None:
     name, cleanup = made.names.endpoint, endpoint.Cleanup(made.say)
     alarms.require_quiet(made.aws, made.options)
+    there = kept(made.aws, live)
+    if "serverless_mb" in there and not made.options.serverless_mb:
+        made.say(f"note: AWS gives {name} machines, and cannot make it serverless again: it cannot be rolled back")
+    replaced = made.options.instance_type != there.get("instance_type")
     slow_ms = 0.0
     with _undone(cleanup):
         _make(made, live, cleanup)
@@ -187,14 +151,10 @@ def _update(made: Deployment, live: dict[str, Any]) -> None:
             verdict = trial.candidate(made, name)
             _require(verdict, f"{name} serves what it served before")
             slow_ms = made.options.gate_slower * (verdict.p95 or 0.0)
-    there = endpoint.kept(made.aws, live)
-    if "serverless_mb" in there and not made.options.serverless_mb:
-        made.say(f"note: AWS gives {name} machines, and cannot make it serverless again: it cannot be rolled back")
-    before = scaling.current(made.aws, name)
-    replaced = made.options.instance_type != there.get("instance_type")
-    after = _scaling_after(made, before)
-    with scaling.protected(made.aws, name, before, after, replaced=replaced, say=made.say):
-        _shift(made, live, cleanup, slow_ms, scaled=_stays_scaled(made, before))
+        before = scaling.current(made.aws, name)
+        after = _scaling_after(made, before)
+        with scaling.protected(made.aws, name, before, after, replaced=replaced, say=made.say):
+            _shift(made, live, cleanup, slow_ms, scaled=_stays_scaled(made, before))
     _retire(made, live["EndpointConfigName"])
 
 
@@ -209,15 +169,18 @@ def _undone(cleanup: endpoint.Cleanup) -> Iterator[None]:
 
 
 def _shift(made: Deployment, live: dict[str, Any], cleanup: endpoint.Cleanup, slow_ms: float, *, scaled: bool) -> None:
-    """Traffic to the new configuration, and back where it does not hold."""
+    """Traffic to the new configuration, and back where it does not hold.
+
+    From when AWS has accepted the update what it needs is no longer the caller's to remove.
+    """
     name, former = made.names.endpoint, live["EndpointConfigName"]
-    with _undone(cleanup):
-        ours: list[str] = []
-        if not made.options.serverless_mb:
-            ours = alarms.put(made.aws, name, package.tags(made.options, made.hosted.spec), slow_ms)
-        request = _shift_request(made, live, ours, scaled=scaled)
-        with told(f"updating {name}"):
-            made.aws.sagemaker.update_endpoint(**request)
+    ours: list[str] = []
+    if not made.options.serverless_mb:
+        ours = alarms.put(made.aws, name, package.tags(made.options, made.hosted.spec), slow_ms)
+    request = _shift_request(made, live, ours, scaled=scaled)
+    with told(f"updating {name}"):
+        made.aws.sagemaker.update_endpoint(**request)
+    cleanup = cleanup.taken()
     with _goes_on(made, former):
         found = made.wait(name, 2 * made.options.bake_minutes)
     with _undone(cleanup):
@@ -228,7 +191,7 @@ def _shift(made: Deployment, live: dict[str, Any], cleanup: endpoint.Cleanup, sl
         if made.gated:
             _require(trial.after_shift(made), f"{name} is rolled back to {former}")
     except AwsError:
-        _roll_back(made, former)
+        _roll_back(made, former, scaled=scaled)
         cleanup.run()
         raise
     except BaseException:  # Ctrl-C
@@ -248,9 +211,10 @@ def _goes_on(made: Deployment, former: str) -> Iterator[None]:
 
 
 def _back(made: Deployment, former: str) -> str:
+    machines = "" if made.options.serverless_mb else " --retain-all-variant-properties"
     return (
         f"aws sagemaker update-endpoint --endpoint-name {made.names.endpoint} "
-        f"--endpoint-config-name {former} --region {made.aws.region}"
+        f"--endpoint-config-name {former}{machines} --region {made.aws.region}"
     )
 
 
@@ -263,13 +227,15 @@ def _rolled_back(made: Deployment, found: dict[str, Any], watched: list[str]) ->
     )
 
 
-def _roll_back(made: Deployment, former: str) -> None:
+def _roll_back(made: Deployment, former: str, *, scaled: bool) -> None:
     """AwsError where AWS does not do it; then the new configuration stays, since it may be live."""
     name = made.names.endpoint
     made.say(f"{name}: back to {former}")
     with _goes_on(made, former):
         with told(f"rolling {name} back"):
-            made.aws.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=former)
+            made.aws.sagemaker.update_endpoint(
+                EndpointName=name, EndpointConfigName=former, RetainAllVariantProperties=scaled
+            )
         found = made.wait(name)
         if found["EndpointConfigName"] != former:
             raise AwsError(f"{name} could not be rolled back: {reason(found)}. {log(name)}", "RollbackFailed")

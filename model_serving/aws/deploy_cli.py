@@ -49,6 +49,7 @@ def deploy(
     from training.errors import ConfigError
 
     from . import deploy as deployment
+    from .kept import resolved
 
     if (archive is None) == (approved is None):
         raise ConfigError("deploy: give the FILE of an archive, or --approved GROUP")
@@ -56,7 +57,7 @@ def deploy(
     aws = connect(EndpointOptions.from_texts(options))
     with _archive(aws, archive, approved) as path:
         live = None if dry_run and not _asked(aws) else _live(endpoint, aws)
-        aws, kept = deployment.resolved(aws, options, live)
+        aws, kept = resolved(aws, options, live)
         if dry_run:
             made = deployment.prepare(_nowhere(aws), path, wanted, _note, send=False)
             typer.echo(json.dumps(deployment.requests(made, live), indent=1))

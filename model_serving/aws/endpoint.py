@@ -15,7 +15,7 @@ from training.aws.upload import Say
 from training.errors import ConfigError
 
 from .options import OFF, EndpointOptions
-from .package import RAY_GPU_AMI, RAY_IMAGE, Hosted, tags
+from .package import RAY_GPU_AMI, Hosted, tags
 
 VARIANT = "AllTraffic"
 """Name of the one variant of an endpoint, as the SDK calls it."""
@@ -165,13 +165,13 @@ def _blue_green(options: EndpointOptions, running: int) -> dict[str, Any]:
 def describe(aws: Aws[Any], name: str) -> dict[str, Any] | None:
     """DescribeEndpoint; None where there is no such endpoint."""
     with told(f"looking at {name}"):
-        return _found(aws.sagemaker.describe_endpoint, EndpointName=name)
+        return or_none(aws.sagemaker.describe_endpoint, EndpointName=name)
 
 
 def configuration(aws: Aws[Any], name: str) -> dict[str, Any] | None:
     """DescribeEndpointConfig; None where there is no such configuration."""
     with told(f"looking at {name}"):
-        return _found(aws.sagemaker.describe_endpoint_config, EndpointConfigName=name)
+        return or_none(aws.sagemaker.describe_endpoint_config, EndpointConfigName=name)
 
 
 def variant(found: dict[str, Any]) -> dict[str, Any]:
@@ -180,42 +180,8 @@ def variant(found: dict[str, Any]) -> dict[str, Any]:
     return variants[0]
 
 
-def kept(aws: Aws[Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Options that an update keeps where none are given: those of the configuration and model that are live."""
-    with told(f"looking at {found['EndpointName']}"):
-        config = aws.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-        model = _found(aws.sagemaker.describe_model, ModelName=variant(config).get("ModelName", "")) or {}
-        tags = aws.sagemaker.list_tags(ResourceArn=config["EndpointConfigArn"])["Tags"]
-    options = {**_kept_machine(variant(config), variant(found)), **_kept_model(model)}
-    options["tags"] = [f"{t['Key']}={t['Value']}" for t in tags if not t["Key"].startswith(("whippet:", "aws:"))]
-    if capture := config.get("DataCaptureConfig"):
-        percent = capture.get("InitialSamplingPercentage", 100)
-        options |= {"data_capture": capture["DestinationS3Uri"], "capture_percent": percent}
-    if key := config.get("KmsKeyId"):
-        options["kms_key"] = key
-    return options
-
-
-def _kept_machine(live: dict[str, Any], running: dict[str, Any]) -> dict[str, Any]:
-    if serverless := live.get("ServerlessConfig"):
-        return {"serverless_mb": serverless["MemorySizeInMB"], "max_concurrency": serverless["MaxConcurrency"]}
-    count = running.get("DesiredInstanceCount") or live.get("InitialInstanceCount", 1)
-    return {"instance_type": live.get("InstanceType", ""), "instance_count": count}
-
-
-def _kept_model(model: dict[str, Any]) -> dict[str, Any]:
-    image = str(model.get("PrimaryContainer", {}).get("Image", ""))
-    options: dict[str, Any] = {"runtime": "ray" if f"/{RAY_IMAGE}" in image else "pytorch"}
-    if image and not re.search(rf"/({re.escape(RAY_IMAGE)}|pytorch-inference:)", image):
-        options["image_uri"] = image
-    if role := model.get("ExecutionRoleArn"):
-        options["role"] = role
-    if network := model.get("VpcConfig"):
-        options |= {"subnets": network["Subnets"], "security_groups": network["SecurityGroupIds"]}
-    return options
-
-
-def _found(look: Callable[..., Any], **request: str) -> dict[str, Any] | None:
+def or_none(look: Callable[..., Any], **request: str) -> dict[str, Any] | None:
+    """What a call of boto3 that describes something answers; None where AWS says that there is no such thing."""
     from botocore.exceptions import ClientError
 
     try:
@@ -246,9 +212,10 @@ class Cleanup:
         """Something that was made, and how to remove it."""
         self._made.append((what, remove))
 
-    def keep(self) -> None:
-        """All of it is wanted."""
-        self._made.clear()
+    def taken(self) -> Cleanup:
+        """All of it, for somebody else to remove; here there is nothing left."""
+        made, self._made = self._made, []
+        return Cleanup(self.say, made)
 
     def run(self) -> None:
         """Remove all, and say so; what cannot be removed is named, and the rest goes on."""

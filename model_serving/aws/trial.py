@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_serving.golden import GoldenPhoto
-from training.aws.errors import AwsError
+from training.aws.errors import AwsError, told
 from training.aws.session import Aws
 from training.aws.upload import Say
 from training.errors import ConfigError
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MISSED = "GateMiss"
 """Code of the error of a model that the gate refuses."""
+
+
+CANDIDATE = "candidate"
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def golden_photos(archive: Path, folder: Path | None, say: Say) -> tuple[GoldenP
 
 def candidate(made: Deployment, live: str) -> Report:
     """The verdict on the new model behind an endpoint of its own, which is removed again whatever happens."""
-    name = endpoint.unique_name(made.names.endpoint, "candidate")
+    _tell_of_others(made)
+    name = endpoint.unique_name(made.names.endpoint, CANDIDATE)
     names = endpoint.Names(name, name, made.names.model)
     cleanup = endpoint.Cleanup(made.say)
     try:
@@ -102,6 +106,18 @@ def candidate(made: Deployment, live: str) -> Report:
         return _verdict(made, name, live)
     finally:
         cleanup.run()
+
+
+def _tell_of_others(made: Deployment) -> None:
+    """A deployment that was killed has left its candidate, which is billed; or another one is going on."""
+    beginning = f"{made.names.endpoint}-{CANDIDATE}-"
+    with told(f"looking for {beginning}…"):
+        found = made.aws.sagemaker.list_endpoints(NameContains=beginning)["Endpoints"]
+    for name in (each["EndpointName"] for each in found if each["EndpointName"].startswith(beginning)):
+        made.say(
+            f"warning: {name} is there already, and is billed. If no other deployment goes on: "
+            f"python -m model_serving delete {name}"
+        )
 
 
 def alone(made: Deployment) -> Report:
@@ -154,13 +170,22 @@ def _classes(spec: ModelSpec) -> Sequence[str]:
     return [known.class_id for known in spec.classes]
 
 
+def require_writable(path: Path) -> None:
+    """ConfigError before anything is made, rather than after."""
+    _write_text(path, "")
+
+
 def _write(made: Deployment, report: Report) -> None:
     if made.report is None:
         return
     model = {"name": made.hosted.spec.name, "version": made.version}
     content = {"endpoint": made.names.endpoint, "model": model, **report.as_dict()}
+    _write_text(made.report, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
     try:
-        made.report.parent.mkdir(parents=True, exist_ok=True)
-        made.report.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"report: {made.report} cannot be written ({error.strerror})") from None
+        raise ConfigError(f"report: {path} cannot be written ({error.strerror})") from None
