@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psutil
 import pytest
 import torch
 
@@ -156,13 +155,8 @@ async def load(port: int, requests: Sequence[bytes], concurrency: int, seconds: 
 
 
 def memory(pid: int) -> float:
-    """Proportional set size of a process and all below it, in MB."""
-    root = psutil.Process(pid)
-    total = 0
-    for process in [root, *root.children(recursive=True)]:
-        with_pss = process.memory_full_info()
-        total += with_pss.pss
-    return total / 1e6
+    """Proportional set size of a host's processes, in MB."""
+    return float(sum(process.memory_full_info().pss for process in hosts.family(pid))) / 1e6
 
 
 def measure(server: Server, packed: Path, seconds: float, found: dict[int, Measured]) -> float:

@@ -106,7 +106,7 @@ def serve(
     archive: Annotated[Path, typer.Argument(help="A model.tar.gz.", metavar="FILE")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
-    workers: Annotated[int, typer.Option(help="Requests worked on at once.", min=1)] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(help="Requests worked on at once.", min=1)] = 8 * (os.cpu_count() or 1),
     queue: Annotated[int, typer.Option(help="Requests that may wait; more get 503.", min=0)] = 100,
     name: Annotated[str, typer.Option(help="Name of the endpoint.")] = "whippet",
     engine: Annotated[

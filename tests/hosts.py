@@ -62,7 +62,9 @@ def started(
     """A process from when it is ready until the end of the block; what it says is in `folder`/log."""
     with ExitStack() as stack:
         log: IO[bytes] = stack.enter_context((folder / "log").open("wb"))
-        process = subprocess.Popen(command, cwd=folder, env=dict(environment), stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, cwd=folder, env=dict(environment), stdout=log, stderr=log, start_new_session=True
+        )
         stack.callback(_end, process)
         until = time.monotonic() + READY_SECONDS
         while not ready():
@@ -72,16 +74,28 @@ def started(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    processes = family(process.pid)
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(40)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for child in family:  # of a server that leaves its workers behind
+    for child in processes:  # of a server that leaves its workers behind
         with suppress(psutil.NoSuchProcess):
             child.kill()
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A host's processes: those it started, and those of its session, since some detach themselves."""
+    found = (
+        {child.pid: child for child in psutil.Process(pid).children(recursive=True)} if psutil.pid_exists(pid) else {}
+    )
+    for process in psutil.process_iter():
+        with suppress(OSError):
+            if os.getsid(process.pid) == pid:
+                found[process.pid] = process
+    return list(found.values())
 
 
 def answers(url: str, body: bytes = b"", content_type: str = "") -> bool:

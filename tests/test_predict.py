@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,7 +21,7 @@ from model_serving.classifier import (
     ModelSpec,
     Preprocessing,
     network,
-    predict,
+    passes,
 )
 from model_serving.classifier.errors import RequestError
 from model_serving.classifier.predict import Labels
@@ -28,11 +29,12 @@ from tests.photos import encode, jpeg
 
 
 class Counting(nn.Module):
-    """Answers with the mean of each channel, and counts the photos of each pass."""
+    """Answers with the mean of each channel; notes the photos of each pass, its thread, and threads within it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.batches: list[int] = []
+        self.threads: list[tuple[str, int]] = []
         self.fail = False
         self.hold = threading.Event()
         self.hold.set()
@@ -43,6 +45,7 @@ class Counting(nn.Module):
         if self.fail:
             raise RuntimeError("out of memory")
         self.batches.append(len(x))
+        self.threads.append((threading.current_thread().name.partition("_")[0], torch.get_num_threads()))
         return x.mean(dim=(2, 3))
 
 
@@ -57,10 +60,13 @@ def model(net: Counting) -> Classifier:
     """Three classes, tiny input."""
     classes = tuple(ClassInfo(str(i), f"class {i}") for i in range(3))
     spec = ModelSpec("tiny", "none", classes, preprocessing=Preprocessing(32, 32))
-    return Classifier(lambda: network.Scorer(net, nn.Identity()), spec)
+    found = Classifier(lambda: network.Scorer(net, nn.Identity()), spec, threads=LANES)
+    net.batches.clear()
+    net.threads.clear()
+    return found
 
 
-CHUNK = predict.CHUNK["cpu"]
+CHUNK, LANES = passes.CHUNK["cpu"], 2
 PHOTOS = [jpeg((60 + i, 50)) for i in range(40)]
 
 
@@ -77,9 +83,78 @@ def test_batch_answers_in_order_and_as_alone(model: Classifier) -> None:
 
 
 def test_batch_needs_few_passes(model: Classifier, net: Counting) -> None:
-    """Never one by one, never more than a chunk at once."""
+    """Never one by one, never more than a chunk at once, each with one thread, in as many lanes as there are."""
     model.classify(PHOTOS)
     assert net.batches == [CHUNK] * (40 // CHUNK)
+    assert set(net.threads) == {("lane", 1)}
+    assert model.chunk == CHUNK * LANES
+
+
+class Timed:
+    """A forward that takes so long with one thread, and so many times less with several; notes how it ran."""
+
+    def __init__(self, faster: float) -> None:
+        self.faster = faster
+        self.ran: list[tuple[int, str, int]] = []
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def __call__(self, pixels: Sequence[torch.Tensor]) -> passes.Outputs:
+        self.hold.wait(10)
+        threads = torch.get_num_threads()
+        time.sleep(0.02 if threads == 1 else 0.02 / self.faster)
+        self.ran.append((len(pixels), threading.current_thread().name.partition("_")[0], threads))
+        return passes.Outputs(torch.zeros(len(pixels), 2), torch.zeros(len(pixels)))
+
+
+def settled(forward: Timed) -> passes.Passes:
+    """Passes of two threads that have timed a lone photo."""
+    found = passes.Passes(forward, CHUNK, LANES, lanes=True)
+    found.settle(torch.zeros(1))
+    forward.ran.clear()
+    return found
+
+
+@pytest.mark.parametrize(("faster", "where"), [(1.8, ("forward", 2)), (1.0, ("lane", 1))])
+def test_a_lone_photo_gets_all_threads_where_that_pays(faster: float, where: tuple[str, int]) -> None:
+    """And one core, which nobody else can take away, where it does not."""
+    forward = Timed(faster)
+    runner = settled(forward)
+    runner.run([torch.zeros(1)])
+    with runner.expecting(2):  # another is being decoded
+        runner.run([torch.zeros(1)])
+    assert forward.ran == [(1, *where), (1, "lane", 1)]
+
+
+def test_what_comes_while_a_lone_photo_runs_waits_and_is_shared() -> None:
+    """Cores are not given twice; then each lane takes its share."""
+    forward = Timed(1.8)
+    runner = settled(forward)
+    forward.hold.clear()
+    with ThreadPoolExecutor(9) as pool:
+        futures = [pool.submit(runner.run, [torch.zeros(1)])]
+        while not runner._together:
+            time.sleep(0.01)
+        futures += [pool.submit(runner.run, [torch.zeros(1)]) for _ in range(8)]
+        while len(runner._waiting) < 8:
+            time.sleep(0.01)
+        forward.hold.set()
+        assert [future.result().logits.shape for future in futures] == [(1, 2)] * 9
+    assert forward.ran == [(1, "forward", 2), (4, "lane", 1), (4, "lane", 1)]
+
+
+def test_a_gpu_runs_one_pass_of_all_that_waits() -> None:
+    """Its cores are not ours to divide."""
+    seen: list[int] = []
+
+    def forward(pixels: Sequence[torch.Tensor]) -> passes.Outputs:
+        seen.append(len(pixels))
+        return passes.Outputs(torch.zeros(len(pixels), 2), torch.zeros(len(pixels)))
+
+    runner = passes.Passes(forward, 64, 4, lanes=False)
+    outputs = runner.run([torch.zeros(1)] * 100)
+    assert seen == [64, 36]
+    assert outputs.logits.shape == (100, 2)
 
 
 def test_errors_stay_in_their_place(model: Classifier) -> None:
@@ -101,12 +176,12 @@ def test_threads_share_passes(model: Classifier, net: Counting) -> None:
     net.hold.clear()
     with ThreadPoolExecutor(64) as pool:
         futures = [pool.submit(model.outputs, [photo]) for photo in photos]
-        while len(model._waiting) < 64 - CHUNK:
+        while len(model._passes._waiting) < 64 - 2 * LANES:
             time.sleep(0.01)
-        time.sleep(0.1)  # all wait but those in the held pass
+        time.sleep(0.1)  # all wait but those in the held passes
         net.hold.set()
         rows = [future.result() for future in futures]
-    assert len(net.batches) <= 64 // CHUNK + 1
+    assert len(net.batches) <= 64 // CHUNK + LANES + 1
     for photo, row in zip(photos, rows, strict=True):
         assert torch.allclose(row.logits, model.outputs([photo]).logits, atol=1e-6)
 

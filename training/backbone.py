@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from model_serving.classifier import Head, Preprocessing, network, pretrained, read_weights
-from model_serving.classifier.predict import CHUNK
+from model_serving.classifier.passes import CHUNK
 from model_serving.classifier.preprocess import normalise
 
 from .config import TrainingConfig

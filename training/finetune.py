@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model_serving.classifier import memory
-from model_serving.classifier.predict import CHUNK
+from model_serving.classifier.passes import CHUNK
 from model_serving.classifier.preprocess import normalise
 
 from .autotune import tried

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +13,8 @@ import torch
 
 from . import memory, network, preprocess
 from .errors import BadParameter, RequestError, WeightsError
+from .passes import CHUNK, Outputs, Passes
 from .spec import ClassInfo, ModelSpec
-
-CHUNK = {"cpu": 4, "cuda": 64}
-"""Most photos in one forward pass. On a CPU four: activations above 32 MB are mapped anew for every layer (see
-`memory`), which makes passes of eight and sixteen a quarter slower a photo."""
 
 MAX_TOP_K = 1000
 DEFAULT_TOP_K = 5
@@ -40,44 +36,29 @@ class Answer:
     timings_ms: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """What the network says of N photos, on the CPU: raw logits (N, classes), and known scores (N,)."""
-
-    logits: torch.Tensor
-    known: torch.Tensor
-
-    def rows(self, start: int, stop: int) -> Outputs:
-        """Those of the photos from `start` up to `stop`."""
-        return Outputs(self.logits[start:stop], self.known[start:stop])
-
-
-class _Ticket:
-    """Photos that wait for a forward pass, and the promise of their outputs."""
-
-    def __init__(self, pixels: Sequence[torch.Tensor]) -> None:
-        self.pixels = pixels  # each (crop, crop, 3) uint8
-        self.outputs: Future[Outputs] = Future()
-
-
 class Classifier:
-    """A network with its spec. Safe to call from several threads: their photos share forward passes.
+    """A network with its spec. Safe to call from several threads: their photos share cores and forward passes.
 
-    All tensor work, building included, runs in one thread of its own: OpenMP keeps a team of helpers for every
-    thread that ever computed, and stops spinning between layers once they outnumber the cores, which costs a
-    fifth of the speed. Each pass takes everything that has queued up meanwhile, so batches form by themselves
-    under load and nobody waits for a timer.
+    `threads` are those that may compute at a time, by default what torch takes (OMP_NUM_THREADS, else all cores).
     """
 
-    def __init__(self, build: Callable[[], network.Scorer], spec: ModelSpec, device: str = "cpu") -> None:
+    def __init__(
+        self, build: Callable[[], network.Scorer], spec: ModelSpec, device: str = "cpu", threads: int = 0
+    ) -> None:
         self.spec = spec
         self.device = torch.device(device)
-        self.chunk = CHUNK.get(self.device.type, CHUNK["cpu"])
+        on_cpu = self.device.type == "cpu"
+        threads = threads or torch.get_num_threads()
         memory.keep_activations()
+        chunk = CHUNK.get(self.device.type, CHUNK["cpu"])
+        self._passes = Passes(self._forward, chunk, threads, lanes=on_cpu)
+        self.chunk = chunk * max(1, self._passes.lanes)
+        # As many as cores, whoever calls: decoding holds a photo in full.
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
-        self._runner = ThreadPoolExecutor(1, thread_name_prefix="forward")
-        self._waiting: deque[_Ticket] = deque()
-        self._network = self._runner.submit(lambda: build().to(self.device)).result()
+        self._network = self._passes.build(lambda: build().to(self.device))
+        side = spec.preprocessing.crop
+        # Not torch.zeros, which would compute here, with a team of helpers for this thread.
+        self._passes.settle(torch.frombuffer(bytearray(3 * side**2), dtype=torch.uint8).view(side, side, 3))
 
     @classmethod
     def load(cls, model_dir: Path, device: str = "cpu") -> Classifier:
@@ -94,21 +75,21 @@ class Classifier:
         started = time.perf_counter()
         results: list[Labels | RequestError] = []
         forward = 0.0
-        for start in range(0, len(items), self.chunk):
-            # Not ahead of the pass: it keeps every core busy, and decoders beside it would only hold it up.
-            pixels = self._decode(items[start : start + self.chunk])
-            usable = [p for p in pixels if isinstance(p, torch.Tensor)]
-            before = time.perf_counter()
-            labels = iter(self._label(usable, top_k) if usable else ())
-            forward += time.perf_counter() - before
-            results += [p if isinstance(p, RequestError) else next(labels) for p in pixels]
+        with self._passes.expecting(len(items)):
+            for start in range(0, len(items), self.chunk):
+                # Not ahead of the passes: they keep every core busy, and decoders beside them would only hold them up.
+                pixels = self._decode(items[start : start + self.chunk])
+                usable = [p for p in pixels if isinstance(p, torch.Tensor)]
+                before = time.perf_counter()
+                labels = iter(self._label(usable, top_k) if usable else ())
+                forward += time.perf_counter() - before
+                results += [p if isinstance(p, RequestError) else next(labels) for p in pixels]
         decode = time.perf_counter() - started - forward
         return Answer(tuple(results), {"decode": round(decode * 1e3, 1), "forward": round(forward * 1e3, 1)})
 
     def _decode(self, items: Sequence[bytes | RequestError]) -> list[torch.Tensor | RequestError]:
-        """Pixels in order, decoded in threads (the decoders release the GIL); one photo stays in this one."""
-        run = map if len(items) == 1 else self._decoders.map
-        return list(run(self._pixels, items))
+        """Pixels in order, decoded in threads: the decoders release the GIL."""
+        return list(self._decoders.map(self._pixels, items))
 
     def _pixels(self, item: bytes | RequestError) -> torch.Tensor | RequestError:
         if isinstance(item, RequestError):
@@ -129,40 +110,11 @@ class Classifier:
         ]
 
     def outputs(self, pixels: Sequence[torch.Tensor]) -> Outputs:
-        """Photos as uint8 (crop, crop, 3) -> what the network says of each.
+        """Photos as uint8 (crop, crop, 3) -> what the network says of each, `chunk` of them at a time at best.
 
         Raises what the network raises, for the photos of that pass alone.
         """
-        ticket = _Ticket(pixels)
-        self._waiting.append(ticket)
-        self._runner.submit(self._run)
-        return ticket.outputs.result()
-
-    def _run(self) -> None:
-        """One pass over what waits; nothing where an earlier one has taken it along."""
-        if not self._waiting:
-            return
-        batch = self._take()
-        try:
-            outputs = self._forward([photo for ticket in batch for photo in ticket.pixels])
-        except Exception as error:
-            for ticket in batch:
-                ticket.outputs.set_exception(error)
-            return
-        start = 0
-        for ticket in batch:
-            stop = start + len(ticket.pixels)
-            ticket.outputs.set_result(outputs.rows(start, stop))
-            start = stop
-
-    def _take(self) -> list[_Ticket]:
-        """The oldest tickets that fit into one pass, at least one."""
-        batch = [self._waiting.popleft()]
-        photos = len(batch[0].pixels)
-        while self._waiting and photos + len(self._waiting[0].pixels) <= self.chunk:
-            batch.append(self._waiting.popleft())
-            photos += len(batch[-1].pixels)
-        return batch
+        return self._passes.run(pixels)
 
     def _forward(self, pixels: Sequence[torch.Tensor]) -> Outputs:
         with torch.inference_mode():
