@@ -99,18 +99,19 @@ class Timed:
         self.hold = threading.Event()
         self.hold.set()
 
-    def __call__(self, pixels: Sequence[torch.Tensor]) -> passes.Outputs:
+    def __call__(self, pixels: Sequence[int]) -> list[int]:
+        """A row each."""
         self.hold.wait(10)
         threads = torch.get_num_threads()
-        time.sleep(0.02 if threads == 1 else 0.02 / self.faster)
+        time.sleep(0.01 if threads == 1 else 0.01 / self.faster)
         self.ran.append((len(pixels), threading.current_thread().name.partition("_")[0], threads))
-        return passes.Outputs(torch.zeros(len(pixels), 2), torch.zeros(len(pixels)))
+        return [0] * len(pixels)
 
 
-def settled(forward: Timed) -> passes.Passes:
+def settled(forward: Timed) -> passes.Passes[int, int]:
     """Passes of two threads that have timed a lone photo."""
-    found = passes.Passes(forward, CHUNK, LANES, lanes=True)
-    found.settle(torch.zeros(1))
+    found: passes.Passes[int, int] = passes.Passes(forward, CHUNK, LANES, lanes=True)
+    found.settle(7)
     forward.ran.clear()
     return found
 
@@ -120,10 +121,23 @@ def test_a_lone_photo_gets_all_threads_where_that_pays(faster: float, where: tup
     """And one core, which nobody else can take away, where it does not."""
     forward = Timed(faster)
     runner = settled(forward)
-    runner.run([torch.zeros(1)])
+    runner.run([7])
     with runner.expecting(2):  # another is being decoded
-        runner.run([torch.zeros(1)])
+        runner.run([7])
     assert forward.ran == [(1, *where), (1, "lane", 1)]
+
+
+def test_a_lone_photo_that_was_held_up_goes_without_for_a_while() -> None:
+    """Threads of one pass wait for each other, and whoever shares the machine makes all of them wait."""
+    forward = Timed(1.8)
+    runner = settled(forward)
+    forward.faster = 0.3
+    for _ in range(3):
+        runner.run([7])
+    assert forward.ran == [(1, "forward", 2), (1, "lane", 1), (1, "lane", 1)]
+    for _ in range(passes.WITHOUT - 1):
+        runner.run([7])
+    assert [where for _, where, _ in forward.ran[3:]] == ["lane"] * (passes.WITHOUT - 2) + ["forward"]
 
 
 def test_what_comes_while_a_lone_photo_runs_waits_and_is_shared() -> None:
@@ -132,14 +146,14 @@ def test_what_comes_while_a_lone_photo_runs_waits_and_is_shared() -> None:
     runner = settled(forward)
     forward.hold.clear()
     with ThreadPoolExecutor(9) as pool:
-        futures = [pool.submit(runner.run, [torch.zeros(1)])]
+        futures = [pool.submit(runner.run, [7])]
         while not runner._together:
             time.sleep(0.01)
-        futures += [pool.submit(runner.run, [torch.zeros(1)]) for _ in range(8)]
+        futures += [pool.submit(runner.run, [7]) for _ in range(8)]
         while len(runner._waiting) < 8:
             time.sleep(0.01)
         forward.hold.set()
-        assert [future.result().logits.shape for future in futures] == [(1, 2)] * 9
+        assert [future.result() for future in futures] == [[0]] * 9
     assert forward.ran == [(1, "forward", 2), (4, "lane", 1), (4, "lane", 1)]
 
 
@@ -147,14 +161,14 @@ def test_a_gpu_runs_one_pass_of_all_that_waits() -> None:
     """Its cores are not ours to divide."""
     seen: list[int] = []
 
-    def forward(pixels: Sequence[torch.Tensor]) -> passes.Outputs:
+    def forward(pixels: Sequence[int]) -> list[int]:
         seen.append(len(pixels))
-        return passes.Outputs(torch.zeros(len(pixels), 2), torch.zeros(len(pixels)))
+        return [0] * len(pixels)
 
-    runner = passes.Passes(forward, 64, 4, lanes=False)
-    outputs = runner.run([torch.zeros(1)] * 100)
+    runner: passes.Passes[int, int] = passes.Passes(forward, 64, 4, lanes=False)
+    rows = runner.run([7] * 100)
     assert seen == [64, 36]
-    assert outputs.logits.shape == (100, 2)
+    assert rows == [0] * 100
 
 
 def test_errors_stay_in_their_place(model: Classifier) -> None:

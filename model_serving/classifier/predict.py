@@ -13,7 +13,7 @@ import torch
 
 from . import memory, network, preprocess
 from .errors import BadParameter, RequestError, WeightsError
-from .passes import CHUNK, Outputs, Passes
+from .passes import CHUNK, Passes
 from .spec import ClassInfo, ModelSpec
 
 MAX_TOP_K = 1000
@@ -36,6 +36,28 @@ class Answer:
     timings_ms: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What the network says of one photo: logits (classes,) and known score (); and seconds that decoding took."""
+
+    logits: torch.Tensor
+    known: torch.Tensor
+    decode: float
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of N photos, on the CPU: raw logits (N, classes), and known scores (N,)."""
+
+    logits: torch.Tensor
+    known: torch.Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[_Row]) -> Outputs:
+        """In their order."""
+        return cls(torch.stack([row.logits for row in rows]), torch.stack([row.known for row in rows]))
+
+
 class Classifier:
     """A network with its spec. Safe to call from several threads: their photos share cores and forward passes.
 
@@ -51,10 +73,11 @@ class Classifier:
         threads = threads or torch.get_num_threads()
         memory.keep_activations()
         chunk = CHUNK.get(self.device.type, CHUNK["cpu"])
-        self._passes = Passes(self._forward, chunk, threads, lanes=on_cpu)
+        self._passes: Passes[bytes | torch.Tensor, _Row | RequestError] = Passes(
+            self._rows, chunk, threads, lanes=on_cpu
+        )
         self.chunk = chunk * max(1, self._passes.lanes)
-        # As many as cores, whoever calls: decoding holds a photo in full.
-        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self._decoders = None if on_cpu else ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
         self._network = self._passes.build(lambda: build().to(self.device))
         side = spec.preprocessing.crop
         # Not torch.zeros, which would compute here, with a team of helpers for this thread.
@@ -74,33 +97,51 @@ class Classifier:
         require_top_k(top_k)
         started = time.perf_counter()
         results: list[Labels | RequestError] = []
-        forward = 0.0
+        decode = 0.0
         with self._passes.expecting(len(items)):
             for start in range(0, len(items), self.chunk):
-                # Not ahead of the passes: they keep every core busy, and decoders beside them would only hold them up.
-                pixels = self._decode(items[start : start + self.chunk])
-                usable = [p for p in pixels if isinstance(p, torch.Tensor)]
-                before = time.perf_counter()
-                labels = iter(self._label(usable, top_k) if usable else ())
-                forward += time.perf_counter() - before
-                results += [p if isinstance(p, RequestError) else next(labels) for p in pixels]
-        decode = time.perf_counter() - started - forward
+                rows = self._asked(items[start : start + self.chunk])
+                found = [row for row in rows if isinstance(row, _Row)]
+                labels = iter(self._label(found, top_k) if found else ())
+                decode += sum(row.decode for row in found) / max(1, min(len(found), self._passes.lanes))
+                results += [row if isinstance(row, RequestError) else next(labels) for row in rows]
+        forward = time.perf_counter() - started - decode
         return Answer(tuple(results), {"decode": round(decode * 1e3, 1), "forward": round(forward * 1e3, 1)})
 
-    def _decode(self, items: Sequence[bytes | RequestError]) -> list[torch.Tensor | RequestError]:
-        """Pixels in order, decoded in threads: the decoders release the GIL."""
-        return list(self._decoders.map(self._pixels, items))
+    def _asked(self, items: Sequence[bytes | RequestError]) -> list[_Row | RequestError]:
+        """A row or an error for each. A GPU must not wait for photos, which are decoded ahead in threads there."""
+        photos: Sequence[bytes | torch.Tensor | RequestError] = items
+        if self._decoders is not None:
+            photos = list(self._decoders.map(self._pixels, items))
+        rows = iter(self._passes.run([photo for photo in photos if not isinstance(photo, RequestError)]))
+        return [photo if isinstance(photo, RequestError) else next(rows) for photo in photos]
 
-    def _pixels(self, item: bytes | RequestError) -> torch.Tensor | RequestError:
-        if isinstance(item, RequestError):
+    def _rows(self, photos: Sequence[bytes | torch.Tensor]) -> list[_Row | RequestError]:
+        """One pass over photos, which are decoded first unless they are."""
+        pixels, seconds = [], []
+        for photo in photos:
+            started = time.perf_counter()
+            pixels.append(self._pixels(photo))
+            seconds.append(time.perf_counter() - started)
+        usable = [p for p in pixels if isinstance(p, torch.Tensor)]
+        if not usable:
+            return [p for p in pixels if isinstance(p, RequestError)]
+        logits, known = self._forward(usable)
+        rows = iter(zip(logits, known, strict=True))
+        return [
+            p if isinstance(p, RequestError) else _Row(*next(rows), s) for p, s in zip(pixels, seconds, strict=True)
+        ]
+
+    def _pixels(self, item: bytes | torch.Tensor | RequestError) -> torch.Tensor | RequestError:
+        if isinstance(item, (RequestError, torch.Tensor)):
             return item
         try:
             return preprocess.to_tensor(item, self.spec.preprocessing)
         except RequestError as error:
             return error
 
-    def _label(self, pixels: Sequence[torch.Tensor], top_k: int) -> list[Labels]:
-        outputs = self.outputs(pixels)
+    def _label(self, rows: Sequence[_Row], top_k: int) -> list[Labels]:
+        outputs = Outputs.of(rows)
         probabilities = (outputs.logits / self.spec.calibration.temperature).softmax(dim=1)
         scores, indices = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
         classes, decide = self.spec.classes, self.spec.calibration.decide
@@ -114,16 +155,18 @@ class Classifier:
 
         Raises what the network raises, for the photos of that pass alone.
         """
-        return self._passes.run(pixels)
+        rows = self._passes.run(pixels)
+        return Outputs.of([row for row in rows if isinstance(row, _Row)])
 
-    def _forward(self, pixels: Sequence[torch.Tensor]) -> Outputs:
+    def _forward(self, pixels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(crop, crop, 3) uint8 each -> logits (N, classes) and known scores (N,), on the CPU."""
         with torch.inference_mode():
             batch = preprocess.normalise(torch.stack(list(pixels)).to(self.device), self.spec.preprocessing)
             logits, known = self._network(batch)
             logits = logits.float().cpu()
             if known is None:
                 known = (logits / self.spec.calibration.temperature).softmax(dim=1).amax(dim=1)
-            return Outputs(logits, known.cpu())
+            return logits, known.cpu()
 
 
 def require_top_k(top_k: int) -> None:
