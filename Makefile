@@ -64,15 +64,16 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.torch
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
 
-# What runs in AWS's PyTorch containers, smdebug, and Ray Serve, for their tests. They want other versions of protobuf and
+# What runs in AWS's PyTorch containers, smdebug, and the Ray of AWS's container, for their tests. They want other versions of protobuf and
 # of SageMaker's toolkit than the rest, so each has an environment of its own, which finds torch and what else it lacks in
 # the first one.
 $(VENV)/.sagemaker: REQUIREMENTS = 'sagemaker-pytorch-training>=3,<4' 'sagemaker-training>=5.1,<6'
 $(VENV)/.smdebug: REQUIREMENTS = smdebug==1.0.34 protobuf==3.20.3 'numpy<2.3' pandas requests 'setuptools<82'
 $(VENV)/.torchserve: REQUIREMENTS = torchserve==0.12.0 torch-model-archiver==0.12.0 sagemaker-pytorch-inference==2.0.25 \
 	'setuptools<82' packaging pyyaml psutil requests
-$(VENV)/.ray: REQUIREMENTS = 'ray[serve]>=2.50'
-$(addprefix $(VENV)/.,$(PEERS)): REQUIREMENTS = $*
+$(VENV)/.ray: REQUIREMENTS = 'ray[serve]==2.55.1' 'protobuf<7'
+$(VENV)/.litserve: REQUIREMENTS = litserve==0.2.19
+$(VENV)/.bentoml: REQUIREMENTS = bentoml==1.4.40
 $(addprefix $(VENV)/.,$(OWN) $(PEERS)): $(VENV)/.%: | $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)/$*
 	$(VENV)/$*/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)

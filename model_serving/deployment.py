@@ -31,7 +31,8 @@ BATCH = {False: 8, True: 64}
 class Replicas:
     """What a replica gets of its machine, and how many there are: as many as `least` to `most`, by what waits.
 
-    `gpus` may be a share, as 0.25 for four replicas on one. `threads` are those of the network, 0 for all cores.
+    `gpus` may be a share, as 0.25 for four replicas on one. `threads` are those of the network, 0 for all cores: right
+    for one replica a machine.
     """
 
     cpus: float = 1
@@ -42,12 +43,15 @@ class Replicas:
 
     @classmethod
     def of(cls, count: str, *, cpus: float = 1, gpus: float = 0, threads: int = 0) -> Replicas:
-        """Of `MIN:MAX` or one number of replicas; EngineError if it is neither."""
+        """Of `MIN:MAX` or one number of replicas; EngineError if it is neither.
+
+        Without `threads`, several replicas share this machine's cores.
+        """
         found = re.fullmatch(r"(\d+)(?::(\d+))?", count)
         least, most = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if most < max(least, 1):
             raise EngineError(f"replicas: {count!r} is no MIN:MAX. Take one like 1:4")
-        return cls(cpus, gpus, least, most, threads)
+        return cls(cpus, gpus, least, most, threads or (max(1, (os.cpu_count() or 1) // most) if most > 1 else 0))
 
 
 def config(replicas: Replicas = Replicas(), host: str = "", port: int = 0) -> bytes:

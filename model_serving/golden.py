@@ -11,12 +11,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageOps
 
-from .classifier import Classifier, ClassifierError, Labels
+from .classifier import Classifier, ClassifierError, Labels, ModelSpec
 from .errors import ArchiveError
 
 FOLDER = "golden"
@@ -102,21 +103,26 @@ def _read(folder: Path, entry: dict[str, object]) -> GoldenPhoto:
 def from_folder(folder: Path, classifier: Classifier) -> list[GoldenPhoto]:
     """Photos of a folder, with the class where they lie in one folder a class, and what the model says of them now.
 
-    Sent as they are, metadata included. ArchiveError where there is none, or none that the model takes.
+    At most LIMIT, spread over the folder, shrunk as those of an archive are. ArchiveError where there is none, or none
+    that can be read.
     """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise ArchiveError(f"{folder} holds no photos. Give a folder of JPEG or PNG files, or of one folder a class.")
-    step = max(1, len(found) // LIMIT)
-    ids = {known.class_id for known in classifier.spec.classes}
-    photos = record(classifier, [_named(path, folder, ids) for path in found[::step][:LIMIT]])
+    count = min(LIMIT, len(found))
+    spread = [found[number * len(found) // count] for number in range(count)]
+    photos = record(classifier, _named(spread, folder, classifier.spec))
     if not photos:
         raise ArchiveError(f"the model can read no photo of {folder}. Look: python -m training data check {folder}")
     return photos
 
 
-def _named(path: Path, folder: Path, ids: set[str]) -> tuple[str, bytes, str | None]:
-    return str(path.relative_to(folder)), path.read_bytes(), path.parent.name if path.parent.name in ids else None
+def _named(paths: Sequence[Path], folder: Path, spec: ModelSpec) -> Iterator[tuple[str, bytes, str | None]]:
+    ids = {known.class_id for known in spec.classes}
+    for path in paths:
+        with suppress(ClassifierError, OSError):
+            body = shrunk(path.read_bytes(), spec.preprocessing.resize)
+            yield str(path.relative_to(folder)), body, path.parent.name if path.parent.name in ids else None
 
 
 def drawn(classifier: Classifier, number: int = 8) -> list[GoldenPhoto]:

@@ -22,12 +22,14 @@ FOLDER = Path(__file__).resolve().parent
 
 if __package__:
     from . import inference
+    from .classifier import TooLarge
 else:  # at the root of an archive
     sys.path.insert(0, str(FOLDER / "code"))
     import inference  # type: ignore[import-not-found,no-redef]
+    from classifier import TooLarge  # type: ignore[import-not-found,no-redef]
 
-MAX_BODY_BYTES = 6 * 1024 * 1024
-"""SageMaker's limit of a request, in bytes; Ray has none."""
+MAX_BODY_BYTES = 25 * 1024 * 1024
+"""Of a request: the most that SageMaker passes on; Ray has no limit."""
 
 
 class _Context:
@@ -69,11 +71,12 @@ class Model:
         if http.method in ("GET", "HEAD"):
             return JSONResponse({})
         body = await http.body()
-        if len(body) > MAX_BODY_BYTES:
-            detail, hint = f"The body is larger than {MAX_BODY_BYTES:,} bytes.", "Send a smaller photo."
-            return JSONResponse({"error": {"status": 413, "code": "too_large", "detail": detail, "hint": hint}}, 413)
         context = _Context(http)
-        request = await asyncio.to_thread(inference.input_fn, body, http.headers.get("content-type"), context)
+        if len(body) > MAX_BODY_BYTES:
+            limit = f"The body is larger than {MAX_BODY_BYTES:,} bytes."
+            request: Any = TooLarge(limit, "Send a smaller photo.")
+        else:
+            request = await asyncio.to_thread(inference.input_fn, body, http.headers.get("content-type"), context)
         answer = await self._batches(request)
         text, media_type = inference.output_fn(answer, inference.JSON, context)
         return Response(text, context.status, media_type=media_type)

@@ -67,11 +67,23 @@ def test_photos_of_a_folder(classifier: Classifier, tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(jpeg())
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "mine" / "broken.jpg").write_bytes(b"no photo")
     found = golden.from_folder(tmp_path, classifier)
     assert [(photo.name, photo.class_id) for photo in found] == [("mine/b.jpg", None), ("n07920052/a.jpg", "n07920052")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArchiveError, match="holds no photos"):
         golden.from_folder(tmp_path / "empty", classifier)
+
+
+def test_photos_of_a_large_folder(classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spread over all classes, and small enough to be sent."""
+    monkeypatch.setattr(golden, "LIMIT", 4)
+    for number in range(7):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg((900, 900)))
+    found = golden.from_folder(tmp_path, classifier)
+    assert [photo.name for photo in found] == ["0.jpg", "1.jpg", "3.jpg", "5.jpg"]
+    with Image.open(io.BytesIO(found[0].body)) as picture:
+        assert picture.size == (classifier.spec.preprocessing.resize,) * 2
 
 
 def test_kept_photos_are_small_upright_and_anonymous() -> None:

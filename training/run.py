@@ -84,6 +84,8 @@ def _written(model: Model, dataset: layout.Dataset, place: Place, extra: Mapping
         f"{written}: {spec.name} {spec.version}, {len(spec.classes)} classes, temperature {decided.temperature:.2f}, "
         f"confident from {decided.confident:.2f}, unknown below {decided.known:.2f}"
     )
+    if photos := len(extra) - 1 if extra else 0:
+        yield f"{photos} test photos are in it, shrunk, to prove deployments; --golden 0 keeps none"
     if not place.model_dir:
         yield f"next: python -m training evaluate --model {written} --data DIR --output {place.output / 'report'}"
         yield f"      python -m training report {place.output}"
