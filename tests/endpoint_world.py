@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from model_serving import archive, golden
 from model_serving.aws import deploy
-from model_serving.aws.endpoint import describe
+from model_serving.aws.endpoint import CHANGING, describe
 from model_serving.aws.kept import resolved
 from model_serving.aws.options import EndpointOptions
 from model_serving.aws.trial import Deployment, Pace
@@ -48,7 +48,7 @@ from training.aws.session import Aws, connect
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 BACKBONE = "shufflenet_v2_x0_5"
-PACE = Pace(poll=0.02, patience=20.0, requests=5)
+PACE = Pace(poll=0.02, patience=20.0, requests=5, longer=0.0, removal=2.0)
 
 
 def photos(number: int = 4) -> list[tuple[str, bytes, str | None]]:
@@ -189,6 +189,10 @@ class Endpoints:
     """Why updates end with the configuration that was there."""
     archives: dict[str, bytes] = field(default_factory=dict)
     """What was read back from S3, by its URI."""
+    shown: dict[str, str] = field(default_factory=dict)
+    """The status that each endpoint was last shown with."""
+    deleted: list[str] = field(default_factory=list)
+    """Endpoints that were removed, in order."""
     asked: list[str] = field(default_factory=list)
     """Endpoints that were asked, in order."""
 
@@ -267,6 +271,7 @@ def endpoints(root: Path, hosts: Hosts) -> Iterator[Endpoints]:
 
 def _extend_moto(patch: pytest.MonkeyPatch, world: Endpoints) -> None:
     from moto.core.responses import ActionResult
+    from moto.sagemaker.exceptions import ValidationError
     from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
     from moto.sagemaker.responses import SageMakerResponse
 
@@ -275,13 +280,26 @@ def _extend_moto(patch: pytest.MonkeyPatch, world: Endpoints) -> None:
     def describe_endpoint(self: Any, endpoint_name: str) -> Any:
         found = look(self, endpoint_name)
         script = _by_beginning(world.scripts, endpoint_name)
-        return {**found, **(next(script, {}) if script is not None else {})}
+        found = {**found, **(next(script, {}) if script is not None else {})}
+        world.shown[endpoint_name] = found["EndpointStatus"]
+        return found
 
     def update_endpoint(self: Any) -> Any:
         asked = {key: self._get_param(key) for key in ("EndpointName", "EndpointConfigName")}
         kept = bool(self._get_param("RetainAllVariantProperties"))
         return ActionResult({"EndpointArn": _update(world, **asked, kept=kept)})
 
+    remove = SageMakerModelBackend.delete_endpoint
+
+    def delete_endpoint(self: Any, endpoint_name: str) -> None:
+        """As AWS: not while it changes, which does not use up the script."""
+        if world.shown.get(endpoint_name) in CHANGING:
+            raise ValidationError(message=f"Cannot delete {endpoint_name}: it is {world.shown[endpoint_name]}")
+        world.deleted.append(endpoint_name)
+        remove(self, endpoint_name)
+
+    patch.setattr("model_serving.aws.invoke.PAUSE_SECONDS", 0.01)
+    patch.setattr(SageMakerModelBackend, "delete_endpoint", delete_endpoint)
     patch.setattr(SageMakerModelBackend, "describe_endpoint", describe_endpoint)
     patch.setattr(SageMakerResponse, "update_endpoint", update_endpoint, raising=False)
     patch.setattr(FakeEndpointConfig, "validate_instance_type", lambda *_: None)  # it knows none after 2020

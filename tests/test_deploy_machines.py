@@ -171,3 +171,76 @@ def test_serverless_can_get_machines_with_a_warning(world: Endpoints, archives: 
     update = deployed(archives["newer"], gate=False, instance_type="ml.c5.large")
     assert variant(update.sent["CreateEndpointConfig"][0])["InstanceType"] == "ml.c5.large"
     assert "it cannot be rolled back" in update.said
+    assert "DeploymentConfig" not in update.sent["UpdateEndpoint"][0]
+
+
+def test_a_miss_on_what_was_serverless_tries_no_way_back(
+    world: Endpoints, archives: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is none; that the new model serves is told."""
+    deployed(archives["good"], gate=False, serverless_mb="2048")
+    update = attempt(archives["newer"], gate=False, instance_type="ml.c5.large")
+
+    def miss(*_: Any) -> None:
+        raise AwsError("it answers no photo")
+
+    monkeypatch.setattr("model_serving.aws.trial.answer", miss)
+    with pytest.raises(AwsError, match="no photo"):
+        update.go()
+    assert len(update.sent["UpdateEndpoint"]) == 1
+    assert "dogs serves the new model still" in update.said
+    assert update.made.names.config in world.names()["configs"]
+
+
+def test_a_rollback_keeps_the_number_of_machines(
+    world: Endpoints, archives: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was raised by hand since the former configuration was made with one."""
+    deployed(archives["good"], gate=False)
+    world.backend.endpoints["dogs"].production_variants[0].update(CurrentInstanceCount=4, DesiredInstanceCount=4)
+    update = attempt(archives["newer"], gate=False)
+
+    def miss(*_: Any) -> None:
+        raise AwsError("it answers no photo")
+
+    monkeypatch.setattr("model_serving.aws.trial.answer", miss)
+    with pytest.raises(AwsError, match="no photo"):
+        update.go()
+    assert update.sent["UpdateEndpoint"][1]["RetainAllVariantProperties"] is True
+    assert world.backend.endpoints["dogs"].production_variants[0]["DesiredInstanceCount"] == 4
+
+
+def test_autoscaling_that_cannot_be_set_is_not_left_suspended(
+    world: Endpoints, archives: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The update is done; machines are taken away again as before."""
+    deployed(archives["good"], gate=False, autoscale="1:3")
+    update = attempt(archives["newer"], gate=False)
+
+    def refuse(*_: Any) -> None:
+        raise AwsError("autoscaling of dogs: throttled")
+
+    monkeypatch.setattr("model_serving.aws.scaling.put", refuse)
+    with pytest.raises(AwsError, match="throttled"):
+        update.go()
+    found = scaling.current(update.made.aws, "dogs")
+    assert found is not None
+    assert not found.suspended
+
+
+def test_a_first_deployment_that_fails_at_autoscaling_leaves_none(
+    world: Endpoints, archives: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the target either, which was made before the policy was refused."""
+    failed = attempt(archives["good"], gate=False, autoscale="1:3")
+    put = scaling.put
+
+    def half(aws: Any, name: str, wanted: scaling.Scaling) -> None:
+        put(aws, name, wanted)
+        raise AwsError("autoscaling of dogs: throttled")
+
+    monkeypatch.setattr("model_serving.aws.scaling.put", half)
+    with pytest.raises(AwsError, match="throttled"):
+        failed.go()
+    assert scaling.current(failed.made.aws, "dogs") is None
+    assert world.names()["endpoints"] == []

@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse
 from typer.testing import CliRunner
 
 from model_serving.aws import deploy_cli
+from model_serving.aws.endpoint import describe, unique_name
+from model_serving.aws.kept import resolved
 from tests import endpoint_world
 from tests.aws_world import BUCKET, ROLE
 from tests.endpoint_world import Endpoints, attempt, deployed, tiny
@@ -120,6 +122,90 @@ def test_an_endpoint_of_somebody_else_is_left_alone(world: Endpoints, archive: P
     world.scripts["dogs"] = iter([{"ProductionVariants": [{"VariantName": "blue"}, {"VariantName": "green"}]}])
     with pytest.raises(AwsError, match="dogs has the variants blue, green, so it is none of ours"):
         attempt(archive)
+
+
+def test_an_endpoint_without_our_tag_is_taken_over_only_if_asked(world: Endpoints, archive: Path) -> None:
+    """Whatever its variant is called."""
+    first = deployed(archive, gate=False)
+    arn = world.world.client("sagemaker").describe_endpoint(EndpointName="dogs")["EndpointArn"]
+    world.world.client("sagemaker").delete_tags(ResourceArn=arn, TagKeys=["whippet:version"])
+    with pytest.raises(AwsError, match=r"dogs was not made by this command.*--adopt"):
+        attempt(archive)
+    assert resolved(first.made.aws, {}, describe(first.made.aws, "dogs"), adopt=True)[1] is not None
+
+
+def test_the_key_of_captured_data_is_kept(world: Endpoints, archive: Path) -> None:
+    """Machines with disks of their own have it nowhere else."""
+    deployed(archive, gate=False, instance_type="ml.g4dn.xlarge", kms_key="alias/k", data_capture="s3://b/c")
+    assert attempt(archive, gate=False).made.options.kms_key == "alias/k"
+
+
+def test_an_alarm_of_ours_that_rings_does_not_roll_the_mend_back(world: Endpoints, archive: Path) -> None:
+    """It rings for what is live, which the update replaces."""
+    deployed(archive, gate=False)
+    deployed(archive, gate=False)
+    client = world.world.client("cloudwatch")
+    client.set_alarm_state(AlarmName="whippet-dogs-errors", StateValue="ALARM", StateReason="test")
+    done = deployed(archive, gate=False)
+    (update,) = done.sent["UpdateEndpoint"]
+    alarms = update["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
+    assert alarms == [{"AlarmName": "whippet-dogs-latency"}]
+    assert "whippet-dogs-errors rings already" in done.said
+
+
+def test_whoever_may_not_list_endpoints_deploys(
+    world: Endpoints, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Candidates that others left are then not known."""
+    deployed(archive, gate=False)
+    refusing(monkeypatch, "list_endpoints", "AccessDeniedException", "no")
+    deployed(archive, gate_slower="1000")
+
+
+def test_candidates_of_long_names_are_told(world: Endpoints, archive: Path) -> None:
+    """Their names are cut."""
+    name = "d" * 50
+    deployed(archive, name, gate=False)
+    update = attempt(archive, name, gate_slower="1000")
+    left = unique_name(name, "candidate")
+    config = world.backend.endpoints[name].endpoint_config_name
+    world.world.client("sagemaker").create_endpoint(EndpointName=left, EndpointConfigName=config)
+    update.go()
+    assert f"warning: {left} is there already" in update.said
+
+
+def test_a_tidying_that_fails_is_a_warning(world: Endpoints, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new model serves."""
+    deployed(archive, gate=False)
+    update = attempt(archive, gate=False)
+
+    def refuse(*_: Any) -> None:
+        raise AwsError("these credentials may not sagemaker:ListTags")
+
+    monkeypatch.setattr("model_serving.aws.deploy._retire", refuse)
+    update.go()
+    assert "may still be there: these credentials may not sagemaker:ListTags" in update.said
+
+
+def test_tidying_leaves_what_another_endpoint_uses(world: Endpoints, archive: Path) -> None:
+    """The configuration before the former one goes, unless it serves elsewhere, too."""
+    first = deployed(archive, gate=False)
+    config = first.made.names.config
+    world.world.client("sagemaker").create_endpoint(EndpointName="cats", EndpointConfigName=config)
+    deployed(archive, gate=False)
+    third = deployed(archive, gate=False)
+    assert config in world.names()["configs"]
+    assert first.made.names.model in world.names()["models"]
+    assert f"removed: configuration {config}" not in third.said
+    world.world.client("sagemaker").delete_endpoint(EndpointName="cats")
+
+
+def test_a_report_stays_until_there_is_another(world: Endpoints, archive: Path, tmp_path: Path) -> None:
+    """Preparing empties none."""
+    path = tmp_path / "gate.json"
+    path.write_text("{}")
+    attempt(archive, report=path)
+    assert path.read_text() == "{}"
 
 
 def test_no_permission_to_ask_is_not_waited_for(world: Endpoints, archive: Path) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.responses import Response
 
-from model_serving.aws import deploy
+from model_serving.aws import deploy, scaling
+from model_serving.aws.describe import _scaling_line
 from model_serving.aws.trial import Pace
 from tests import endpoint_world
-from tests.endpoint_world import Endpoints, Hosts, attempt, deployed, kinds, model_error, statuses
+from tests.endpoint_world import Endpoints, Hosts, Try, attempt, deployed, kinds, model_error, statuses
 from training.aws.errors import AwsError
 from training.errors import ConfigError
 
@@ -45,8 +47,8 @@ def world(tmp_path: Path, hosts: Hosts) -> Iterator[Endpoints]:
 
 
 def test_an_endpoint_that_never_comes_up_is_one_line(world: Endpoints, archives: dict[str, Path]) -> None:
-    """What to do is in it, and nothing is left that costs money."""
-    world.scripts["dogs"] = ({"EndpointStatus": "Creating"} for _ in itertools.count())
+    """What to do is in it, and nothing is left that costs money: it is removed once AWS lets it go."""
+    world.scripts["dogs"] = itertools.chain(statuses("Creating"), _creating(0.8), statuses("InService"))
     stuck = attempt(archives["good"], max_wait_minutes="0.01")
     with pytest.raises(
         AwsError, match=r"dogs is still Creating after 0.01 minutes.*/aws/sagemaker/Endpoints/dogs"
@@ -54,6 +56,122 @@ def test_an_endpoint_that_never_comes_up_is_one_line(world: Endpoints, archives:
         stuck.go()
     assert "\n" not in str(it.value)
     assert world.names() == {"endpoints": [], "configs": [], "models": []}
+
+
+def _creating(seconds: float) -> Iterator[dict[str, Any]]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield {"EndpointStatus": "Creating"}
+
+
+def test_what_aws_does_not_let_go_keeps_what_it_uses(world: Endpoints, archives: dict[str, Path]) -> None:
+    """Its configuration and model stay, for the command that is told."""
+    world.scripts["dogs"] = ({"EndpointStatus": "Creating"} for _ in itertools.count())
+    failed = attempt(archives["good"], max_wait_minutes="0.01")
+    with pytest.raises(AwsError, match="still Creating"):
+        replace(failed, made=replace(failed.made, pace=replace(failed.made.pace, removal=0.2))).go()
+    assert "To end it: python -m model_serving delete dogs --region us-east-1" in failed.said
+    assert [len(found) for found in world.names().values()] == [1, 1, 1]
+
+
+def test_a_candidate_that_comes_up_is_removed_after_ctrl_c(world: Endpoints, archives: dict[str, Path]) -> None:
+    """AWS deletes none that is still Creating: it is waited for, then all goes but what is live."""
+    deployed(archives["good"], gate=False)
+    before = world.names()
+    going = attempt(archives["newer"])
+    world.scripts["dogs-candidate"] = itertools.chain(statuses(*["Creating"] * 5))
+    _interrupt(going, "candidate", "Creating", once=True)
+    assert world.names() == before
+    assert len(world.deleted) == 1
+
+
+def test_a_second_ctrl_c_leaves_the_candidate_with_its_command(world: Endpoints, archives: dict[str, Path]) -> None:
+    """And in place what it uses: its configuration and the model."""
+    deployed(archives["good"], gate=False)
+    going = attempt(archives["newer"])
+    world.scripts["dogs-candidate"] = ({"EndpointStatus": "Creating"} for _ in itertools.count())
+    _interrupt(going, "candidate", "Creating", once=False)
+    (name,) = (name for name in world.names()["endpoints"] if name != "dogs")
+    assert f"To end it: python -m model_serving delete {name} --region us-east-1" in going.said
+    assert name in world.names()["configs"]
+    assert going.made.names.model in world.names()["models"]
+
+
+def _interrupt(going: Try, *words: str, once: bool) -> None:
+    """Ctrl-C where all the words are said."""
+    said = going.said
+    done: list[str] = []
+
+    def interrupted(line: str) -> None:
+        said(line)
+        if all(word in line for word in words) and "warning" not in line and not (once and done):
+            done.append(line)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deploy.deploy(replace(going.made, say=interrupted), going.live)
+
+
+def test_an_endpoint_whose_creation_was_not_answered_is_removed(
+    world: Endpoints, archives: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer was lost; what was made is billed all the same."""
+    failed = attempt(archives["good"])
+    _lost(monkeypatch, failed, "create_endpoint")
+    with pytest.raises(AwsError, match="creating the endpoint dogs: AWS cannot be reached"):
+        failed.go()
+    assert world.names() == {"endpoints": [], "configs": [], "models": []}
+    assert world.deleted == ["dogs"]
+
+
+def test_an_update_whose_answer_was_lost_goes_on(
+    world: Endpoints, archives: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS has begun, so nothing that it needs is removed."""
+    deployed(archives["good"], gate=False)
+    update = attempt(archives["newer"], gate=False)
+    _lost(monkeypatch, update, "update_endpoint")
+    update.go()
+    assert "so AWS has begun" in update.said
+    assert update.made.names.config in world.names()["configs"]
+
+
+def _lost(patch: pytest.MonkeyPatch, attempted: Try, operation: str) -> None:
+    from botocore.exceptions import ReadTimeoutError
+
+    client = attempted.made.aws.sagemaker
+    call = getattr(client, operation)
+
+    def lost(**request: Any) -> None:
+        call(**request)
+        raise ReadTimeoutError(endpoint_url="https://api.sagemaker")
+
+    patch.setattr(client, operation, lost)
+
+
+def test_a_look_that_is_late_is_no_rollback(world: Endpoints, archives: dict[str, Path]) -> None:
+    """Right after the update AWS may still show the former configuration, in service."""
+    first = deployed(archives["good"], gate=False)
+    update = attempt(archives["newer"], gate=False)
+    late = {"EndpointStatus": "InService", "EndpointConfigName": first.made.names.config}
+    world.scripts["dogs"] = iter([late, late, {"EndpointStatus": "Updating"}])
+    update.go()
+    assert f"dogs serves shapes {update.made.version}" in update.said
+    assert update.made.names.config in world.names()["configs"]
+
+
+def test_one_lost_request_is_no_miss(world: Endpoints, archives: dict[str, Path]) -> None:
+    """It is sent again before it counts."""
+    seen: dict[str, int] = {"asked": 0}
+
+    def flaky(name: str) -> Response | None:
+        seen["asked"] += 1
+        return model_error(503, "busy") if seen["asked"] in (5, 9, 20) else None
+
+    world.answer = flaky
+    done = deployed(archives["good"])
+    assert "gate ok   answered" in done.said
+    assert "steady" not in done.said
 
 
 def test_a_failed_endpoint_says_why(world: Endpoints, archives: dict[str, Path]) -> None:
@@ -78,6 +196,21 @@ def test_stuck_updates_are_left_to_aws(world: Endpoints, archives: dict[str, Pat
         update.go()
     assert update.made.names.config in world.names()["configs"]
     assert f"--endpoint-config-name {first.made.names.config}" in update.said
+
+
+def test_an_update_left_to_aws_leaves_autoscaling_held(world: Endpoints, archives: dict[str, Path]) -> None:
+    """Nothing is taken away in the middle of it; what settles it is told, with the new bounds."""
+    deployed(archives["good"], gate=False, autoscale="1:4")
+    update = attempt(archives["newer"], gate=False, autoscale="2:6", max_wait_minutes="0.01")
+    world.scripts["dogs"] = ({"EndpointStatus": "Updating"} for _ in itertools.count())
+    with pytest.raises(AwsError, match="still Updating"):
+        update.go()
+    assert "--min-capacity 2 --max-capacity 6 --suspended-state DynamicScalingInSuspended=false" in update.said
+    found = scaling.current(update.made.aws, "dogs")
+    assert found is not None
+    assert found.suspended
+    assert found.least == 1
+    assert _scaling_line(asdict(found)) == "1 to 4 machines, suspended"
 
 
 def test_interrupted_it_goes_on_and_says_how_to_end_it(world: Endpoints, archives: dict[str, Path]) -> None:

@@ -16,7 +16,7 @@ from model_serving.aws import idle, remove
 from model_serving.aws.describe import describe
 from model_serving.aws.manage_cli import app
 from model_serving.aws.options import EndpointOptions
-from tests.aws_world import BUCKET, World, world
+from tests.aws_world import BUCKET, World, sent, world
 from tests.managed import (
     RAY,
     VERSION,
@@ -219,12 +219,13 @@ def test_idle_endpoints_are_those_nobody_asked(here: World, aws: Aws[EndpointOpt
     }
     chosen = idle.idle(found, 7)
     assert [one.name for one in chosen] == ["forgotten", "never", "seldom"]
-    assert idle.conclusion(chosen, 7) == (
-        "3 endpoints idle for 7 days: 503.70 dollars a month. To remove: python -m model_serving delete NAME"
+    assert idle.conclusion(chosen, 7, "us-east-1") == (
+        "3 endpoints idle for 7 days: 503.70 dollars a month. To remove: "
+        "python -m model_serving delete NAME --region us-east-1"
     )
     assert "forgotten" not in {one.name for one in idle.idle(found, 10)}  # the day of a request counts as used
     assert idle.idle(idle.listed(aws, now=later(1)), 7) == []
-    assert "delete never" in idle.conclusion(idle.idle(found, 19), 19)
+    assert "delete never" in idle.conclusion(idle.idle(found, 19), 19, "us-east-1")
 
 
 def test_idle_on_the_command_line(aws: Aws[EndpointOptions]) -> None:
@@ -302,6 +303,49 @@ def test_delete_keeps_what_others_use(aws: Aws[EndpointOptions]) -> None:
     assert left(aws) == {"borrows", live, "lions", second}
 
 
+def test_an_endpoint_of_somebody_else_is_not_removed_by_mistake(aws: Aws[EndpointOptions]) -> None:
+    """Without our tag it has to be said."""
+    make_model(aws, "their-model")
+    make_config(aws, "theirs", "their-model")
+    aws.sagemaker.create_endpoint(EndpointName="theirs", EndpointConfigName="theirs")
+    with pytest.raises(AwsError, match=r"theirs was not made by deploy\. To remove it all the same: add --foreign"):
+        remove.plan(aws, "theirs")
+    refused = run("delete", "theirs", "--yes")
+    assert isinstance(refused.exception, AwsError)
+    assert "theirs" in left(aws)
+    assert run("delete", "theirs", "--foreign", "--yes").exit_code == 0
+    assert left(aws) == set()
+
+
+def test_delete_an_endpoint_of_inference_components(aws: Aws[EndpointOptions]) -> None:
+    """Its variants name no model: those of the components are not looked for."""
+    live = make_endpoint(aws, "dogs")
+
+    def nameless(parsed: dict[str, Any], **_: Any) -> None:
+        for variant in parsed["ProductionVariants"]:
+            variant.pop("ModelName", None)
+
+    aws.sagemaker.meta.events.register("after-call.sagemaker.DescribeEndpointConfig", nameless)
+    wanted = remove.plan(aws, "dogs")
+    assert (wanted.configs, wanted.models) == ([live], [])
+    remove.delete(aws, wanted, print)
+    assert left(aws) == {live}
+
+
+def test_delete_looks_at_configurations_that_may_name_its_models(aws: Aws[EndpointOptions]) -> None:
+    """None that is older than they are, unless their names are somebody's own, which may have been taken before."""
+    make_endpoint(aws, "dogs")
+    lists = sent(aws, "ListEndpointConfigs")
+    remove.plan(aws, "dogs")
+    made = aws.sagemaker.describe_model(ModelName=f"dogs-{VERSION}-261125-0900-abcd")["CreationTime"].timestamp()
+    assert [made - 61 <= one["CreationTimeAfter"] <= made for one in lists if "NameContains" not in one] == [True]
+    make_model(aws, "their-model")
+    make_config(aws, "theirs", "their-model")
+    aws.sagemaker.create_endpoint(EndpointName="theirs", EndpointConfigName="theirs")
+    remove.plan(aws, "theirs", foreign=True)
+    assert lists[-1] == {}
+
+
 def test_delete_can_keep_the_model(aws: Aws[EndpointOptions]) -> None:
     """--keep-model."""
     unique = make_endpoint(aws, "dogs")
@@ -364,6 +408,23 @@ def test_delete_waits_until_aws_lets_it(aws: Aws[EndpointOptions], monkeypatch: 
         "removed: endpoint dogs",
     ]  # fmt: skip
     assert left(aws) == set()
+
+
+def test_delete_gives_up_where_aws_fails_to_delete(aws: Aws[EndpointOptions], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says why instead of looking for ever, and leaves what the endpoint needs."""
+    from moto.sagemaker.models import sagemaker_backends
+
+    unique = make_endpoint(aws, "dogs")
+    backend: Any = sagemaker_backends["123456789012"]["us-east-1"]
+    there = backend.endpoints["dogs"]
+    monkeypatch.setattr(backend, "delete_endpoint", lambda endpoint_name: setattr(there, "endpoint_status", "Deleting"))
+
+    def sleep(_: float) -> None:
+        there.endpoint_status, there.failure_reason = "Failed", "a network interface is in use."
+
+    with pytest.raises(AwsError, match=r"dogs could not be removed: a network interface is in use\. Try again: "):
+        remove.delete(aws, remove.plan(aws, "dogs"), print, sleep=sleep)
+    assert left(aws) == {"dogs", unique}
 
 
 def test_delete_goes_on_where_it_may_not_look(aws: Aws[EndpointOptions]) -> None:

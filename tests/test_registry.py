@@ -108,6 +108,36 @@ def test_the_same_model_is_registered_once(aws: Aws[EndpointOptions], measured: 
     assert "ModelMetrics" not in requests[1]
 
 
+def test_the_same_model_on_another_image_is_another_version(aws: Aws[EndpointOptions], measured: Path) -> None:
+    """By the whole image: of two accounts the same name may be two images."""
+    first = registry.register(aws, measured, "dogs", say=print)
+    images = [f"{account}.dkr.ecr.us-east-1.amazonaws.com/mine:1" for account in ("111122223333", "444455556666")]
+    for number, image in enumerate(images, 2):
+        assert registry.register(connection(image_uri=image), measured, "dogs", say=print).endswith(f"/{number}")
+    assert registry.register(aws, measured, "dogs", say=print) == first
+
+
+def test_the_archive_is_sent_again_under_another_key(here: World, aws: Aws[EndpointOptions], measured: Path) -> None:
+    """What lies in S3 without the key does not do, though it is the same archive."""
+    registry.register(aws, measured, "dogs", say=print)
+    registry.register(connection(kms_key="key-1"), measured, "dogs", say=print)
+    (archive,) = here.keys("whippet/models/")
+    assert here.client("s3").head_object(Bucket=BUCKET, Key=archive).get("SSEKMSKeyId") == "key-1"
+
+
+def test_an_approved_version_without_an_archive_is_none_of_ours(aws: Aws[EndpointOptions], tmp_path: Path) -> None:
+    """Its model lies in S3 unpacked, or in no single place; one line says so."""
+    aws.sagemaker.create_model_package_group(ModelPackageGroupName="dogs")
+    container = {"Image": "1.dkr.ecr.us-east-1.amazonaws.com/x"}
+    aws.sagemaker.create_model_package(
+        ModelPackageGroupName="dogs",
+        ModelApprovalStatus="Approved",
+        InferenceSpecification={"Containers": [container], "SupportedContentTypes": ["image/jpeg"]},
+    )
+    with pytest.raises(AwsError, match=r"^version 1 of dogs has no archive, so it is none of ours\. Approve one that"):
+        registry.newest_approved(aws, "dogs", tmp_path)
+
+
 def test_the_newest_approved_model_comes_home(aws: Aws[EndpointOptions], measured: Path, tmp_path: Path) -> None:
     """Of several versions the newest of those approved, whatever was registered after it."""
     registry.register(aws, other(tmp_path, "old"), "dogs", approve=True, say=print)
@@ -147,7 +177,7 @@ def test_nothing_approved_says_how_to_approve(aws: Aws[EndpointOptions], measure
         registry.newest_approved(aws, "dogs", tmp_path)
     assert str(caught.value) == (
         "group dogs has no approved model. To approve its newest: aws sagemaker update-model-package "
-        f"--model-package-arn {arn} --model-approval-status Approved"
+        f"--region us-east-1 --model-package-arn {arn} --model-approval-status Approved"
     )
 
 

@@ -96,6 +96,51 @@ def test_what_is_uploaded_is_encrypted_by_the_key(tmp_path: Path) -> None:
     assert {aws.s3.head_object(Bucket=BUCKET, Key=key).get("SSEKMSKeyId") for key in keys} == {"key-1"}
 
 
+def test_another_key_encrypts_what_is_there_already(here: World, tmp_path: Path) -> None:
+    """Photos, the marker and weights of an upload without the key are sent again, once."""
+    (tmp_path / "mine.pt").write_bytes(b"weights")
+    folder = make_folders(tmp_path / "a", {"train": 2, "valid": 1})
+    config = TrainingConfig(weights=str(tmp_path / "mine.pt"))
+    for key in ("", "key-1"):
+        prepare(connected(kms_key=key), config, folder, print)
+    aws = connected(kms_key="key-1")
+    keys = [entry["Key"] for entry in aws.s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    assert {aws.s3.head_object(Bucket=BUCKET, Key=key).get("SSEKMSKeyId") for key in keys} == {"key-1"}
+    puts: list[str] = []
+    aws.s3.meta.events.register("before-call.s3.PutObject", lambda **kw: puts.append(kw["params"]["url_path"]))
+    prepare(aws, config, folder, print)
+    assert puts == []
+
+
+def test_an_upload_that_was_cut_off_goes_on_under_another_key(here: World, tmp_path: Path) -> None:
+    """What was sent before it without the key is sent again, what has the key is not."""
+    folder, aws, said = make_folders(tmp_path / "a", {"train": 2, "valid": 1}), connected(kms_key="key-1"), list[str]()
+    uri = upload.upload(connected(), folder, print)
+    prefix = uri.removeprefix(f"s3://{BUCKET}/")
+    aws.s3.delete_object(Bucket=BUCKET, Key=f"{prefix.rstrip('/')}.json")
+    first, *others = here.keys(prefix)
+    body = aws.s3.get_object(Bucket=BUCKET, Key=first)["Body"].read()
+    aws.s3.put_object(Bucket=BUCKET, Key=first, Body=body, **upload.encryption(aws))
+    upload.upload(aws, folder, said.append)
+    assert said[0].startswith(f"photos: uploading {len(others)} of 9 ")
+    assert {aws.s3.head_object(Bucket=BUCKET, Key=key).get("SSEKMSKeyId") for key in here.keys(prefix)} == {"key-1"}
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_encrypted_by_an_alias_is_uploaded_once(tmp_path: Path) -> None:
+    """Though S3 answers with the ARN of the key behind it."""
+    folder, aws, said = (
+        make_folders(tmp_path / "a", {"train": 2, "valid": 1}),
+        connected(kms_key="alias/k"),
+        list[str](),
+    )
+    arn = "arn:aws:kms:us-east-1:123456789012:key/1234"
+    aws.s3.meta.events.register("after-call.s3.HeadObject", lambda parsed, **_: parsed.update(SSEKMSKeyId=arn))
+    uri = upload.upload(aws, folder, print)
+    upload.upload(aws, folder, said.append)
+    assert said == [f"photos: 9 are at {uri} already"]
+
+
 @pytest.mark.usefixtures("here")
 def test_data_in_s3_passes_and_bad_folders_are_refused(tmp_path: Path) -> None:
     """The same refusal as in training on one machine, before anything is sent."""

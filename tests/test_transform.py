@@ -288,7 +288,7 @@ def test_detached_jobs_are_followed_later(here: World, archive: Path) -> None:
     assert result.exit_code == 0, result.exception
     aws = connection()
     (name,) = models(aws)
-    assert f"python -m model_serving transform --attach {name}" in result.stdout
+    assert f"python -m model_serving transform --attach {name} --region us-east-1\n" in result.stdout
     here.client("s3").put_object(Bucket=BUCKET, Key="labels/a.jpg.out", Body=b"{}")
     kept = run("--attach", name, "--keep-model")
     assert "Completed, 1 of 2 photos have a result" in kept.stdout
@@ -330,8 +330,8 @@ def test_following_says_how_far_it_is(here: World, archive: Path) -> None:
     fake.transform_job_status = "InProgress"
     with pytest.raises(KeyboardInterrupt):
         transform_job.follow(aws, job, said.append, sleep=interrupt)
-    assert f"--attach {job.name}" in said[-2]
-    assert "stop-transform-job" in said[-1]
+    assert said[-2].endswith(f"--attach {job.name} --region us-east-1")
+    assert said[-1].endswith(f"stop-transform-job --transform-job-name {job.name} --region us-east-1")
     assert not transform_job.ended(aws, job)
 
 

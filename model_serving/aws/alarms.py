@@ -6,6 +6,7 @@ from typing import Any
 
 from training.aws.errors import AwsError, told
 from training.aws.session import Aws
+from training.aws.upload import Say
 
 from .endpoint import VARIANT
 from .options import EndpointOptions
@@ -70,6 +71,15 @@ def require_quiet(aws: Aws[Any], options: EndpointOptions) -> None:
         raise AwsError(f"alarms: there is no CloudWatch alarm {missing[0]} in {aws.region}. Check --alarms")
     if ringing := [name for name, value in states.items() if value == "ALARM"]:
         raise AwsError(f"alarms: {ringing[0]} rings already, so an update would be rolled back. Quiet it first")
+
+
+def quiet(aws: Aws[Any], endpoint: str, say: Say) -> list[str]:
+    """Those of ours that do not ring. They ring where what is live is broken; then AWS would roll its mend back."""
+    ours = names(endpoint)
+    rung = ringing(aws, ours)
+    for name in rung:
+        say(f"warning: {name} rings already, for what is live; it does not watch this update")
+    return [name for name in ours if name not in rung]
 
 
 def ringing(aws: Aws[Any], wanted: list[str]) -> list[str]:

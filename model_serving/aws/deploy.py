@@ -22,7 +22,7 @@ from .gate import Report
 from .kept import kept
 from .options import OFF, EndpointOptions
 from .trial import MISSED, Deployment, Pace
-from .waiting import log, reason
+from .waiting import Update, log, reason
 
 ROLLED_BACK = "RolledBack"
 
@@ -93,7 +93,15 @@ def _stays_scaled(made: Deployment, before: scaling.Scaling | None) -> bool:
 
 def _shift_request(made: Deployment, live: dict[str, Any], ours: list[str], *, scaled: bool) -> dict[str, Any]:
     running = endpoint.variant(live).get("DesiredInstanceCount", 1) if scaled else made.options.initial_count
-    return endpoint.update_request(made.options, made.names, running, [*ours, *made.options.alarms], scaled=scaled)
+    watched = [*ours, *made.options.alarms]
+    request = endpoint.update_request(made.options, made.names, running, watched, scaled=scaled)
+    if _serverless(live):  # which has no guardrails, whatever it becomes
+        request.pop("DeploymentConfig", None)
+    return request
+
+
+def _serverless(live: dict[str, Any]) -> bool:
+    return bool({"CurrentServerlessConfig", "ServerlessConfig"} & endpoint.variant(live).keys())
 
 
 def _config(made: Deployment, live: dict[str, Any] | None) -> dict[str, Any]:
@@ -109,7 +117,7 @@ def _make(made: Deployment, live: dict[str, Any] | None, cleanup: endpoint.Clean
 
 
 def _create(made: Deployment) -> None:
-    name, cleanup = made.names.endpoint, endpoint.Cleanup(made.say)
+    name, cleanup = made.names.endpoint, made.cleanup()
     with _undone(cleanup):
         _make(made, None, cleanup)
         endpoint.create(made.aws, endpoint.create_request(made.hosted, made.options, made.names), cleanup)
@@ -119,17 +127,14 @@ def _create(made: Deployment) -> None:
         if made.gated:
             _require(trial.alone(made), f"{name} was not kept")
         if wanted := scaling.wanted(made.options):
+            cleanup.add(f"autoscaling of {name}", lambda: scaling.delete(made.aws, name))
             scaling.put(made.aws, name, wanted)
     except Exception:
         cleanup.run()
         raise
     except BaseException:  # Ctrl-C
-        made.say(f"{name} goes on without us, and is billed. To end it: {_delete(made)}")
+        made.say(f"{name} goes on without us, and is billed. To end it: {endpoint.by_hand(made.aws, name)}")
         raise
-
-
-def _delete(made: Deployment) -> str:
-    return f"python -m model_serving delete {made.names.endpoint} --region {made.aws.region}"
 
 
 def _require(report: Report, so: str) -> None:
@@ -138,7 +143,7 @@ def _require(report: Report, so: str) -> None:
 
 
 def _update(made: Deployment, live: dict[str, Any]) -> None:
-    name, cleanup = made.names.endpoint, endpoint.Cleanup(made.say)
+    name, cleanup = made.names.endpoint, made.cleanup()
     alarms.require_quiet(made.aws, made.options)
     there = kept(made.aws, live)
     if "serverless_mb" in there and not made.options.serverless_mb:
@@ -148,14 +153,19 @@ def _update(made: Deployment, live: dict[str, Any]) -> None:
     with _undone(cleanup):
         _make(made, live, cleanup)
         if made.gated:
-            verdict = trial.candidate(made, name)
+            verdict = trial.candidate(made, name, cleanup)
             _require(verdict, f"{name} serves what it served before")
             slow_ms = made.options.gate_slower * (verdict.p95 or 0.0)
         before = scaling.current(made.aws, name)
         after = _scaling_after(made, before)
-        with scaling.protected(made.aws, name, before, after, replaced=replaced, say=made.say):
-            _shift(made, live, cleanup, slow_ms, scaled=_stays_scaled(made, before))
-    _retire(made, live["EndpointConfigName"])
+        with scaling.protected(made.aws, name, before, after, replaced=replaced, say=made.say) as hold:
+            _shift(made, live, cleanup, slow_ms, hold, scaled=_stays_scaled(made, before))
+    former = live["EndpointConfigName"]
+    made.say(f"{former} is kept. To go back: {_back(made, former)}")
+    try:
+        _retire(made, former)
+    except AwsError as error:  # the new model serves all the same
+        made.say(f"warning: what {former} replaced may still be there: {error}")
 
 
 @contextmanager
@@ -168,30 +178,44 @@ def _undone(cleanup: endpoint.Cleanup) -> Iterator[None]:
         raise
 
 
-def _shift(made: Deployment, live: dict[str, Any], cleanup: endpoint.Cleanup, slow_ms: float, *, scaled: bool) -> None:
+def _shift(
+    made: Deployment,
+    live: dict[str, Any],
+    cleanup: endpoint.Cleanup,
+    slow_ms: float,
+    hold: scaling.Hold,
+    *,
+    scaled: bool,
+) -> None:
     """Traffic to the new configuration, and back where it does not hold.
 
     From when AWS has accepted the update what it needs is no longer the caller's to remove.
     """
     name, former = made.names.endpoint, live["EndpointConfigName"]
     ours: list[str] = []
-    if not made.options.serverless_mb:
-        ours = alarms.put(made.aws, name, package.tags(made.options, made.hosted.spec), slow_ms)
+    if not made.options.serverless_mb and not _serverless(live):
+        ours = alarms.quiet(made.aws, name, made.say)
+        alarms.put(made.aws, name, package.tags(made.options, made.hosted.spec), slow_ms)
     request = _shift_request(made, live, ours, scaled=scaled)
-    with told(f"updating {name}"):
+    with _asked(made, live, cleanup, hold), told(f"updating {name}"):
         made.aws.sagemaker.update_endpoint(**request)
     cleanup = cleanup.taken()
-    with _goes_on(made, former):
-        found = made.wait(name, 2 * made.options.bake_minutes)
+    update = Update(made.names.config, live)
+    with _goes_on(made, former, hold):
+        found = made.wait(name, 2 * made.options.bake_minutes + made.pace.longer, update)
     with _undone(cleanup):
         if found["EndpointConfigName"] != made.names.config:
             raise AwsError(_rolled_back(made, found, [*ours, *made.options.alarms]), ROLLED_BACK)
+    stays = _serverless(live) and not made.options.serverless_mb
     try:
         trial.answer(made, name)
         if made.gated:
-            _require(trial.after_shift(made), f"{name} is rolled back to {former}")
+            _require(trial.after_shift(made), f"{name} serves it" if stays else f"{name} is rolled back to {former}")
     except AwsError:
-        _roll_back(made, former, scaled=scaled)
+        if stays:
+            made.say(f"{name} serves the new model still: AWS makes no machines serverless again")
+            raise
+        _roll_back(made, former, found, hold)
         cleanup.run()
         raise
     except BaseException:  # Ctrl-C
@@ -200,11 +224,36 @@ def _shift(made: Deployment, live: dict[str, Any], cleanup: endpoint.Cleanup, sl
 
 
 @contextmanager
-def _goes_on(made: Deployment, former: str) -> Iterator[None]:
+def _asked(made: Deployment, live: dict[str, Any], cleanup: endpoint.Cleanup, hold: scaling.Hold) -> Iterator[None]:
+    """An answer that was lost does not tell whether AWS has begun: then what an update needs is not removed."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            found = endpoint.describe(made.aws, made.names.endpoint)
+        except AwsError:
+            found = {"EndpointStatus": "unknown", "EndpointConfigName": made.names.config}
+        if found is None or not (_begun(made, found) or found["EndpointStatus"] in endpoint.CHANGING):
+            raise
+        with _goes_on(made, live["EndpointConfigName"], hold):
+            cleanup.taken()
+            if not isinstance(error, AwsError) or not _begun(made, found) or found["EndpointStatus"] == "unknown":
+                raise
+        made.say(f"note: {error}; but {made.names.endpoint} is {found['EndpointStatus']}, so AWS has begun")
+
+
+def _begun(made: Deployment, found: dict[str, Any]) -> bool:
+    pending = found.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+    return made.names.config in (pending, found["EndpointConfigName"])
+
+
+@contextmanager
+def _goes_on(made: Deployment, former: str, hold: scaling.Hold) -> Iterator[None]:
     """Whoever stops waiting leaves AWS at it: what it uses must stay."""
     try:
         yield
     except BaseException:
+        hold.left = True
         made.say(f"{made.names.endpoint} may still be changing to {made.names.config}; what it needs is left there")
         made.say(f"To go back: {_back(made, former)}")
         raise
@@ -227,23 +276,27 @@ def _rolled_back(made: Deployment, found: dict[str, Any], watched: list[str]) ->
     )
 
 
-def _roll_back(made: Deployment, former: str, *, scaled: bool) -> None:
-    """AwsError where AWS does not do it; then the new configuration stays, since it may be live."""
+def _roll_back(made: Deployment, former: str, serving: dict[str, Any], hold: scaling.Hold) -> None:
+    """AwsError where AWS does not do it; then the new configuration stays, since it may be live.
+
+    The number of machines is kept: it may have been changed since the former configuration was made.
+    """
     name = made.names.endpoint
     made.say(f"{name}: back to {former}")
-    with _goes_on(made, former):
+    kept: dict[str, Any] = {}
+    if not made.options.serverless_mb:
+        data = [{"VariantPropertyType": "DataCaptureConfig"}]
+        kept = {"RetainAllVariantProperties": True, "ExcludeRetainedVariantProperties": data}
+    with _goes_on(made, former, hold):
         with told(f"rolling {name} back"):
-            made.aws.sagemaker.update_endpoint(
-                EndpointName=name, EndpointConfigName=former, RetainAllVariantProperties=scaled
-            )
-        found = made.wait(name)
+            made.aws.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=former, **kept)
+        found = made.wait(name, made.pace.longer, Update(former, serving))
         if found["EndpointConfigName"] != former:
             raise AwsError(f"{name} could not be rolled back: {reason(found)}. {log(name)}", "RollbackFailed")
 
 
 def _retire(made: Deployment, former: str) -> None:
     """Keep the former configuration to go back to; the one before it is removed with its model."""
-    made.say(f"{former} is kept. To go back: {_back(made, former)}")
     with told(f"looking at {former}"):
         client = made.aws.sagemaker
         arn = client.describe_endpoint_config(EndpointConfigName=former)["EndpointConfigArn"]
@@ -254,8 +307,15 @@ def _retire(made: Deployment, former: str) -> None:
         found = endpoint.configuration(made.aws, older)
     if found is None:
         return
-    cleanup = endpoint.Cleanup(made.say)
-    model = endpoint.variant(found)["ModelName"]
-    cleanup.add(f"configuration {older}", lambda: client.delete_endpoint_config(EndpointConfigName=older))
-    cleanup.add(f"model {model}", lambda: client.delete_model(ModelName=model))
+    from .remove import elsewhere  # which needs what is above
+
+    configs, models = elsewhere(made.aws, made.names.endpoint, {older})
+    cleanup, model = made.cleanup(), endpoint.variant(found).get("ModelName", "")
+    if older in configs:
+        return
+    if model and model not in models:
+        delete = client.delete_model
+        cleanup.add(f"model {model}", lambda: endpoint.or_none(delete, ModelName=model))
+    remove = client.delete_endpoint_config
+    cleanup.add(f"configuration {older}", lambda: endpoint.or_none(remove, EndpointConfigName=older))
     cleanup.run()

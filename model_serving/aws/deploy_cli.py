@@ -39,6 +39,9 @@ def deploy(
     report: Annotated[Path | None, typer.Option(help="Write what the gate found to this JSON file.")] = None,
     register: Annotated[str | None, typer.Option(help="Register the model in this group once it serves.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the requests as JSON and make nothing.")] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take over an endpoint that was not made by this command.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before machines are paid for.")] = False,
 ) -> None:
     """Serve an archive on SageMaker: create the endpoint, or update it in place behind an accuracy gate.
@@ -57,7 +60,7 @@ def deploy(
     aws = connect(EndpointOptions.from_texts(options))
     with _archive(aws, archive, approved) as path:
         live = None if dry_run and not _asked(aws) else _live(endpoint, aws)
-        aws, kept = resolved(aws, options, live)
+        aws, kept = resolved(aws, options, live, adopt=adopt)
         if dry_run:
             made = deployment.prepare(_nowhere(aws), path, wanted, _note, send=False)
             typer.echo(json.dumps(deployment.requests(made, live), indent=1))

@@ -237,7 +237,9 @@ def _variant_line(one: dict[str, Any]) -> str:
 
 
 def _scaling_line(scale: dict[str, Any] | None) -> str:
-    return f"{scale['least']} to {scale['most']} machines" if scale else "none"
+    if not scale:
+        return "none"
+    return f"{scale['least']} to {scale['most']} machines" + (", suspended" if scale["suspended"] else "")
 
 
 def _capture_line(capture: dict[str, Any] | None) -> str:

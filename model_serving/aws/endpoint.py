@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from training.aws.errors import AwsError, told
+from training.aws.errors import AwsError, one_line, told
 from training.aws.session import Aws
 from training.aws.upload import Say
 from training.errors import ConfigError
@@ -22,10 +23,16 @@ VARIANT = "AllTraffic"
 
 MAX_NAME = 63
 
+CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
+"""States in which AWS removes no endpoint."""
+
+REMOVAL_SECONDS = 1800.0
+"""For an endpoint to come to rest and go."""
+
 _STARTUP_SECONDS = 900
 """For a container to load the model, and for the machine to fetch it; AWS's own limits are 8 minutes and 1."""
 
-_LOCAL_DISK = re.compile(r"ml\.(?:[a-z]+\d[a-z]*d[a-z]*|g[4-9][a-z]*|p[3-9][a-z]+|p5)\.")
+LOCAL_DISK = re.compile(r"ml\.(?:[a-z]+\d[a-z]*d[a-z]*|g[4-9][a-z]*|p[3-9][a-z]+|p5)\.")
 """Families whose disks are in the machine: they encrypt them themselves, and AWS refuses a key."""
 
 
@@ -87,7 +94,7 @@ def config_request(hosted: Hosted, options: EndpointOptions, names: Names, count
         "ProductionVariants": [variant],
         "Tags": tags(options, hosted.spec),
     }
-    if options.kms_key and not _LOCAL_DISK.match(options.instance_type):
+    if options.kms_key and not LOCAL_DISK.match(options.instance_type):
         found["KmsKeyId"] = options.kms_key
     if options.data_capture not in ("", OFF) and not count:
         found["DataCaptureConfig"] = _capture(options)
@@ -158,7 +165,7 @@ def _blue_green(options: EndpointOptions, running: int) -> dict[str, Any]:
     return {
         "TrafficRoutingConfiguration": routing,
         "TerminationWaitInSeconds": bake,
-        "MaximumExecutionTimeoutInSeconds": int(max(600, min(28_800, options.max_wait_minutes * 60 + 2 * bake))),
+        "MaximumExecutionTimeoutInSeconds": int(min(28_800, max(600, options.max_wait_minutes * 60) + 2 * bake)),
     }
 
 
@@ -201,54 +208,129 @@ def is_gone(error: Any) -> bool:
     )
 
 
+def delete(
+    aws: Aws[Any],
+    name: str,
+    say: Say,
+    *,
+    patience: float = REMOVAL_SECONDS,
+    seconds: float = 10.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Remove an endpoint once AWS lets it go, and wait until it is gone: before that its models are in use.
+
+    AwsError where the deletion fails, or the endpoint is still there after so many seconds.
+    """
+    begun, seen, asked = time.monotonic(), "", False
+    while (found := describe(aws, name)) is not None:
+        status = found["EndpointStatus"]
+        if status != seen and status in (*CHANGING, "Deleting"):
+            say(f"{name} is {status}")
+        if seen == "Deleting" and status == "Failed":
+            why = one_line(str(found.get("FailureReason") or "AWS gives no reason"))
+            raise AwsError(f"{name} could not be removed: {why}. Try again: {by_hand(aws, name)}", "DeletionFailed")
+        seen = status
+        if status not in CHANGING and not asked:
+            asked = True
+            if status != "Deleting":
+                with told(f"removing endpoint {name}"):
+                    or_none(aws.sagemaker.delete_endpoint, EndpointName=name)
+            continue
+        if time.monotonic() - begun >= patience:
+            mend = f"Try again later: {by_hand(aws, name)}"
+            raise AwsError(f"{name} is still {status} after {patience / 60:g} minutes. {mend}", "Stuck")
+        sleep(seconds)
+
+
+def by_hand(aws: Aws[Any], name: str) -> str:
+    """The command that removes an endpoint with what belongs to it."""
+    return f"python -m model_serving delete {name} --region {aws.region}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """Something that may have been made: `remove` answers None where it is not there.
+
+    `hand` is the command that removes it together with what was made before it, which it uses as long as it is there.
+    """
+
+    what: str
+    remove: Callable[[], Any]
+    hand: str = ""
+
+
 @dataclass
 class Cleanup:
     """What has been made so far, and is removed again, the latest first, unless it is kept."""
 
     say: Say
-    _made: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)
+    seconds: float = 10.0
+    patience: float = REMOVAL_SECONDS
+    made: list[Made] = field(default_factory=list)
 
-    def add(self, what: str, remove: Callable[[], Any]) -> None:
-        """Something that was made, and how to remove it."""
-        self._made.append((what, remove))
+    def add(self, what: str, remove: Callable[[], Any], hand: str = "") -> None:
+        """Something that is about to be made: an answer that is lost does not tell whether it was."""
+        self.made.append(Made(what, remove, hand))
 
     def taken(self) -> Cleanup:
         """All of it, for somebody else to remove; here there is nothing left."""
-        made, self._made = self._made, []
-        return Cleanup(self.say, made)
+        made, self.made = self.made, []
+        return replace(self, made=made)
+
+    def keep(self, what: str) -> None:
+        """One thing is not removed: something that stays uses it."""
+        self.made = [one for one in self.made if one.what != what]
 
     def run(self) -> None:
-        """Remove all, and say so; what cannot be removed is named, and the rest goes on."""
-        for what, remove in reversed(self._made):
+        """Remove all, and say so; what cannot be removed is named, and the rest goes on unless that needs it."""
+        while self.made:
+            one = self.made[-1]
             try:
-                with told(f"removing {what}"):
-                    remove()
-                self.say(f"removed: {what}")
+                with told(f"removing {one.what}"):
+                    there = one.remove()
+                if there is not None:
+                    self.say(f"removed: {one.what}")
             except AwsError as error:
-                self.say(f"warning: {error}. Remove {what} yourself, else it may be billed")
-        self._made.clear()
+                if one.hand:
+                    self.say(f"warning: {error}. {one.what} may be billed. To end it: {one.hand}")
+                    return
+                self.say(f"warning: {error}. Remove {one.what} yourself, else it may be billed")
+            except BaseException:  # Ctrl-C
+                if one.hand:
+                    self.say(f"warning: {one.what} may still be there, and is billed then. To end it: {one.hand}")
+                raise
+            self.made.pop()
 
 
 def make(aws: Aws[Any], model: dict[str, Any], config: dict[str, Any], cleanup: Cleanup) -> None:
     """Model and configuration; both are noted for the cleanup."""
     name = model["ModelName"]
+    cleanup.add(f"model {name}", lambda: or_none(aws.sagemaker.delete_model, ModelName=name))
     with told(f"creating the model {name}"):
         aws.sagemaker.create_model(**model)
-    cleanup.add(f"model {name}", lambda: aws.sagemaker.delete_model(ModelName=name))
     configure(aws, config, cleanup)
 
 
 def configure(aws: Aws[Any], config: dict[str, Any], cleanup: Cleanup) -> None:
     """One more configuration."""
     name = config["EndpointConfigName"]
+    remove = aws.sagemaker.delete_endpoint_config
+    cleanup.add(f"configuration {name}", lambda: or_none(remove, EndpointConfigName=name))
     with told(f"creating the configuration {name}"):
         aws.sagemaker.create_endpoint_config(**config)
-    cleanup.add(f"configuration {name}", lambda: aws.sagemaker.delete_endpoint_config(EndpointConfigName=name))
 
 
 def create(aws: Aws[Any], request: dict[str, Any], cleanup: Cleanup) -> None:
     """The endpoint; from here on it is billed."""
     name = request["EndpointName"]
+
+    def remove() -> bool | None:
+        found = describe(aws, name)
+        if found is None or found["EndpointConfigName"] != request["EndpointConfigName"]:  # somebody else was faster
+            return None
+        delete(aws, name, cleanup.say, patience=cleanup.patience, seconds=cleanup.seconds)
+        return True
+
+    cleanup.add(f"endpoint {name}", remove, by_hand(aws, name))
     with told(f"creating the endpoint {name}"):
         aws.sagemaker.create_endpoint(**request)
-    cleanup.add(f"endpoint {name}", lambda: aws.sagemaker.delete_endpoint(EndpointName=name))

@@ -66,7 +66,7 @@ def lines(found: list[Listed]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def conclusion(found: list[Listed], days: int) -> str:
+def conclusion(found: list[Listed], days: int, region: str) -> str:
     """What idle endpoints cost together, and how to be rid of them."""
     if not found:
         return f"no endpoint has been idle for {days} days"
@@ -76,7 +76,7 @@ def conclusion(found: list[Listed], days: int) -> str:
     name = found[0].name if len(found) == 1 else "NAME"
     return (
         f"{count} idle for {days} days: {sum(known):,.2f} dollars a month{more}. "
-        f"To remove: python -m model_serving delete {name}"
+        f"To remove: python -m model_serving delete {name} --region {region}"
     )
 
 

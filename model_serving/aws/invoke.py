@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ PATIENCE_SECONDS = 300.0
 
 _HOPELESS = ("Refused", "Foreign", "AccessDenied", "AccessDeniedException")
 """Codes of errors that no waiting mends."""
+
+TRIES, PAUSE_SECONDS = 3, 2.0
+"""One lost request is no model's fault, and botocore repeats none that the container answered."""
 
 _READ_SECONDS = 65
 """A little longer than SageMaker waits for a container."""
@@ -84,10 +88,19 @@ class Client:
             return list(pool.map(self._ask, photos))
 
     def _ask(self, photo: GoldenPhoto) -> Answered | AwsError:
-        try:
-            return self.ask(photo.body)
-        except AwsError as error:
-            return error
+        return self.again(photo.body)[0]
+
+    def again(self, photo: bytes, clock: Callable[[], float] = time.perf_counter) -> tuple[Answered | AwsError, float]:
+        """The answer, asked for a few times where that may mend it, else the last error; seconds of the last try."""
+        for left in reversed(range(TRIES)):
+            begun = clock()
+            try:
+                return self.ask(photo), clock() - begun
+            except AwsError as error:
+                if not left or error.code in _HOPELESS:
+                    return error, clock() - begun
+            time.sleep(PAUSE_SECONDS)
+        raise AssertionError("at least one try")
 
     def first(
         self,
@@ -125,19 +138,15 @@ def latencies(
 ) -> list[list[float]]:
     """Milliseconds of `number` requests to each, one at a time and in turn, so that a slow minute is slow for all.
 
-    The first of each is not counted: it opens the connection. What fails is left out.
+    The first of each is not counted: it opens the connection. What fails several times is infinitely slow.
     """
     found: list[list[float]] = [[] for _ in clients]
     for turn in range(number + 1):
         photo = photos[turn % len(photos)].body
         for client, times in zip(clients, found, strict=True):
-            begun = clock()
-            try:
-                client.ask(photo)
-            except AwsError:
-                continue
+            answer, seconds = client.again(photo, clock)
             if turn:
-                times.append((clock() - begun) * 1e3)
+                times.append(math.inf if isinstance(answer, AwsError) else seconds * 1e3)
     return found
 
 

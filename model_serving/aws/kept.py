@@ -14,11 +14,12 @@ from training.errors import ConfigError
 from . import endpoint
 from .options import EndpointOptions
 from .package import RAY_IMAGE
+from .parts import VERSION_TAG
 from .waiting import reason
 
 
 def resolved(
-    aws: Aws[EndpointOptions], given: Mapping[str, Any], live: dict[str, Any] | None
+    aws: Aws[EndpointOptions], given: Mapping[str, Any], live: dict[str, Any] | None, *, adopt: bool = False
 ) -> tuple[Aws[EndpointOptions], dict[str, Any]]:
     """The connection with its options, and those that were not `given` and come from what is live.
 
@@ -27,6 +28,8 @@ def resolved(
     if live is None:
         return aws, {}
     _require_updatable(live)
+    if not adopt:
+        _require_ours(aws, live)
     there = kept(aws, live)
     given = {name.replace("-", "_"): value for name, value in given.items()}
     _require_convertible(live["EndpointName"], there, given)
@@ -51,6 +54,14 @@ def _require_updatable(live: dict[str, Any]) -> None:
     raise AwsError(f"{name} is {status}: somebody changes it right now. Wait until that is done, and deploy again")
 
 
+def _require_ours(aws: Aws[Any], live: dict[str, Any]) -> None:
+    name = live["EndpointName"]
+    with told(f"tags of {name}"):
+        tags = aws.sagemaker.list_tags(ResourceArn=live["EndpointArn"])["Tags"]
+    if all(tag["Key"] != VERSION_TAG for tag in tags):
+        raise AwsError(f"{name} was not made by this command: it has no tag {VERSION_TAG}. To take it over: --adopt")
+
+
 def _require_convertible(name: str, there: dict[str, Any], given: Mapping[str, Any]) -> None:
     serverless = str(given.get("serverless_mb", "0")) not in ("0", "")
     if serverless and "serverless_mb" not in there:
@@ -71,7 +82,8 @@ def kept(aws: Aws[Any], found: dict[str, Any]) -> dict[str, Any]:
     if capture := config.get("DataCaptureConfig"):
         percent = capture.get("InitialSamplingPercentage", 100)
         options |= {"data_capture": capture["DestinationS3Uri"], "capture_percent": percent}
-    if key := config.get("KmsKeyId"):
+    # A machine with disks of its own has the key for captured data alone.
+    if key := config.get("KmsKeyId") or (capture or {}).get("KmsKeyId"):
         options["kms_key"] = key
     return options
 

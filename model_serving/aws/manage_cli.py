@@ -51,6 +51,7 @@ def delete(
     name: Name,
     region: Region = "",
     keep_model: Annotated[bool, typer.Option("--keep-model", help="Leave its models.")] = False,
+    foreign: Annotated[bool, typer.Option("--foreign", help="Also one that is none of ours.")] = False,
     yes: Yes = False,
 ) -> None:
     """Remove an endpoint with its configurations, models, autoscaling and alarms; say what else costs money.
@@ -60,7 +61,7 @@ def delete(
     from . import remove
 
     aws = _connect(region)
-    wanted = remove.plan(aws, name, keep_model=keep_model)
+    wanted = remove.plan(aws, name, keep_model=keep_model, foreign=foreign)
     for line in wanted.lines():
         typer.echo(line)
     _confirm("remove these?", yes)
@@ -96,7 +97,8 @@ def list_endpoints(
     """
     from . import idle as endpoints
 
-    found = endpoints.listed(_connect(region), foreign=foreign)
+    aws = _connect(region)
+    found = endpoints.listed(aws, foreign=foreign)
     chosen = found if idle is None else endpoints.idle(found, idle)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(one) for one in chosen], indent=1))
@@ -105,7 +107,7 @@ def list_endpoints(
         for line in endpoints.lines(chosen):
             typer.echo(line)
     if idle is not None:
-        typer.echo(endpoints.conclusion(chosen, idle))
+        typer.echo(endpoints.conclusion(chosen, idle, aws.region))
     elif not chosen:
         typer.echo("no endpoints" if foreign else "no endpoints of ours; --all lists the others")
 
@@ -165,7 +167,7 @@ def transform(
             return
         job = started
     if detach:
-        for line in jobs.later(job):
+        for line in jobs.later(job, aws.region):
             typer.echo(line)
         return
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.aws.errors import told
 from training.aws.session import Aws
-from training.aws.upload import encryption
+from training.aws.upload import encryption, is_there
 
 from .options import EndpointOptions
 
@@ -163,17 +163,9 @@ def _digest(path: Path) -> str:
 
 
 def _upload(aws: Aws[Any], staged: Path, key: str) -> None:
-    from botocore.exceptions import ClientError
-
     with told(f"the archive to s3://{aws.bucket}"):
-        try:
-            if aws.s3.head_object(Bucket=aws.bucket, Key=key)["ContentLength"] == staged.stat().st_size:
-                return
-        except ClientError as error:
-            # Without the permission to list, S3 answers 403 for what is not there.
-            if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "403"):
-                raise
-        aws.s3.upload_file(str(staged), aws.bucket, key, ExtraArgs=encryption(aws) or None)
+        if not is_there(aws, key, staged.stat().st_size):
+            aws.s3.upload_file(str(staged), aws.bucket, key, ExtraArgs=encryption(aws) or None)
 
 
 def _model(aws: Aws[Any], options: EndpointOptions, uri: str, image: str, variables: dict[str, str]) -> Any:

@@ -47,7 +47,7 @@ def register(aws: Aws[Any], archive: Path, group: str, *, approve: bool = False,
     options = _options(aws)
     hosted = package.hosted(aws, archive, group, options)
     _require_group(aws, group, options, hosted.spec, say)
-    if there := _version(aws, group, hosted.spec):
+    if there := _version(aws, group, _description(hosted)):
         return _again(aws, group, there, approve, say)
     request = _request(aws, group, hosted, options, APPROVED if approve else PENDING)
     with told(f"registering in {group}"):
@@ -70,7 +70,13 @@ def newest_approved(aws: Aws[Any], group: str, folder: Path) -> Path:
             with told(f"looking at {found['ModelPackageArn']}"):
                 version = aws.sagemaker.describe_model_package(ModelPackageName=found["ModelPackageArn"])
             path = folder / ARCHIVE
-            fetch(aws, version["InferenceSpecification"]["Containers"][0]["ModelDataUrl"], path)
+            containers = version.get("InferenceSpecification", {}).get("Containers") or [{}]
+            if "ModelDataUrl" not in containers[0]:
+                raise AwsError(
+                    f"version {_number(found['ModelPackageArn'])} of {group} has no archive, so it is none of ours. "
+                    "Approve one that was registered here"
+                )
+            fetch(aws, containers[0]["ModelDataUrl"], path)
             return path
     waiting = next(_versions(aws, group, PENDING), None)
     if waiting is None:
@@ -85,7 +91,9 @@ def newest_approved(aws: Aws[Any], group: str, folder: Path) -> Path:
 
 def approval(arn: str) -> str:
     """The command that approves a version."""
-    return f"aws sagemaker update-model-package --model-package-arn {arn} --model-approval-status {APPROVED}"
+    region = arn.split(":")[3]
+    command = f"aws sagemaker update-model-package --region {region} --model-package-arn {arn}"
+    return f"{command} --model-approval-status {APPROVED}"
 
 
 def _options(aws: Aws[Any]) -> EndpointOptions:
@@ -99,14 +107,8 @@ def _options(aws: Aws[Any]) -> EndpointOptions:
 
 def _require_group(aws: Aws[Any], group: str, options: EndpointOptions, spec: ModelSpec, say: Say) -> None:
     """Tags belong to the group: AWS refuses them on its versions."""
-    from botocore.exceptions import ClientError
-
     with told(f"registry group {group}"):
-        try:
-            aws.sagemaker.describe_model_package_group(ModelPackageGroupName=group)
-        except ClientError as error:
-            if not endpoint.is_gone(error):
-                raise
+        if endpoint.or_none(aws.sagemaker.describe_model_package_group, ModelPackageGroupName=group) is None:
             aws.sagemaker.create_model_package_group(
                 ModelPackageGroupName=group,
                 ModelPackageGroupDescription=f"Versions of {_fit(spec.name)}",
@@ -125,9 +127,9 @@ def _versions(aws: Aws[Any], group: str, status: str = "") -> Iterator[dict[str,
             yield from page["ModelPackageSummaryList"]
 
 
-def _version(aws: Aws[Any], group: str, spec: ModelSpec) -> dict[str, Any] | None:
-    """The summary of this model in the group: the description says which one it is."""
-    found = (one for one in _versions(aws, group) if one.get("ModelPackageDescription") == _description(spec))
+def _version(aws: Aws[Any], group: str, description: str) -> dict[str, Any] | None:
+    """The summary of this model on this image in the group: the description says which one it is."""
+    found = (one for one in _versions(aws, group) if one.get("ModelPackageDescription") == description)
     return next((one for one in found if one["ModelPackageStatus"] != "Failed"), None)
 
 
@@ -149,7 +151,7 @@ def _request(
     machines = list(dict.fromkeys((*MACHINES[kind], *([] if options.serverless_mb else [options.instance_type]))))
     request: dict[str, Any] = {
         "ModelPackageGroupName": group,
-        "ModelPackageDescription": _description(hosted.spec),
+        "ModelPackageDescription": _description(hosted),
         "InferenceSpecification": {
             "Containers": [container],
             "SupportedContentTypes": CONTENT_TYPES,
@@ -201,8 +203,8 @@ def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", f"{value:g}"
 
 
-def _description(spec: ModelSpec) -> str:
-    return f"{_fit(spec.name)[:200]} {spec.version}"
+def _description(hosted: package.Hosted) -> str:
+    return f"{_fit(hosted.spec.name)[:200]} {hosted.spec.version} for {_fit(hosted.image)}"
 
 
 def _fit(text: str) -> str:

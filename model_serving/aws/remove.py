@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from training.aws.errors import AwsError, told
@@ -23,9 +24,6 @@ from .parts import MODEL_TAG, VERSION_TAG, tags_of
 
 _UNIQUE = r"[0-9a-f]{12}-\d{6}-\d{4}-[0-9a-f]{4}"
 """Behind the name of an endpoint in those of its configurations and models: `endpoint.unique_name`."""
-
-_CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
-"""AWS refuses to delete an endpoint in these."""
 
 _CALLS = 8
 """Looks at AWS at once."""
@@ -64,20 +62,27 @@ class Plan:
         yield from (f"kept: {one}" for one in self.shared)
 
 
-def plan(aws: Aws[Any], name: str, *, keep_model: bool = False) -> Plan:
-    """What belongs to an endpoint, whether it is there or its removal was interrupted. AwsError where nothing does."""
+def plan(aws: Aws[Any], name: str, *, keep_model: bool = False, foreign: bool = False) -> Plan:
+    """What belongs to an endpoint, whether it is there or its removal was interrupted.
+
+    AwsError where nothing does, and for an endpoint that is none of ours unless `foreign`.
+    """
     found = endpoint.describe(aws, name)
+    if found is not None and not foreign:
+        with told(f"tags of {name}"):
+            if VERSION_TAG not in tags_of(aws, found["EndpointArn"]):
+                raise AwsError(f"{name} was not made by deploy. To remove it all the same: add --foreign", "Foreign")
     configs = _configs(aws, name, found)
-    others, elsewhere = _elsewhere(aws, name, set(configs))
+    others, used = elsewhere(aws, name, set(configs), since=_since(aws, _models(configs)))
     shared = [f"configuration {one}, which endpoint {others[one]} uses" for one in configs if one in others]
     going = {one: config for one, config in configs.items() if one not in others}
     models: list[str] = []
-    for model in dict.fromkeys(v["ModelName"] for config in going.values() for v in config["ProductionVariants"]):
+    for model in _models(going):
         if keep_model:
             shared.append(f"model {model}, by --keep-model")
-        elif model in elsewhere:
-            shared.append(f"model {model}, which configuration {elsewhere[model]} uses")
-        elif _there(aws, model):
+        elif model in used:
+            shared.append(f"model {model}, which configuration {used[model]} uses")
+        elif _described(aws, model):
             models.append(model)
     status = None if found is None else str(found["EndpointStatus"])
     ours = list(alarms.state(aws, alarms.names(name)))
@@ -102,51 +107,18 @@ def delete(aws: Aws[Any], wanted: Plan, say: Say, *, sleep: Callable[[float], No
         alarms.delete(aws, name)
         say(f"removed: {', '.join(wanted.alarms)}")
     if wanted.status:
-        _delete_endpoint(aws, name, say, sleep)
+        endpoint.delete(aws, name, say, sleep=sleep)
+        say(f"removed: endpoint {name}")
     for model in wanted.models:
         _remove(f"model {model}", client.delete_model, say, ModelName=model)
     for config in reversed(wanted.configs):  # each knows the one that it replaced
         _remove(f"configuration {config}", client.delete_endpoint_config, say, EndpointConfigName=config)
 
 
-def _delete_endpoint(aws: Aws[Any], name: str, say: Say, sleep: Callable[[float], None]) -> None:
-    """Once it is in a state in which AWS lets it go, and until it is gone: before that its models are in use."""
-    told_status, asked = "", False
-    while (found := endpoint.describe(aws, name)) is not None:
-        status = found["EndpointStatus"]
-        if status != told_status and status in (*_CHANGING, "Deleting"):
-            say(f"{name} is {status}")
-            told_status = status
-        if status not in _CHANGING and not asked:
-            asked = status == "Deleting" or _asked(aws, name)
-            continue
-        sleep(waiting.POLL_SECONDS)
-    say(f"removed: endpoint {name}")
-
-
-def _asked(aws: Aws[Any], name: str) -> bool:
-    with told(f"removing endpoint {name}"):
-        _or_gone(aws.sagemaker.delete_endpoint, EndpointName=name)
-    return True
-
-
 def _remove(what: str, call: Callable[..., Any], say: Say, **request: str) -> None:
     with told(f"removing {what}"):
-        there = _or_gone(call, **request)
-    say(f"removed: {what}" if there else f"gone already: {what}")
-
-
-def _or_gone(call: Callable[..., Any], **request: str) -> bool:
-    """Whether it was there."""
-    from botocore.exceptions import ClientError
-
-    try:
-        call(**request)
-    except ClientError as error:
-        if not endpoint.is_gone(error):
-            raise
-        return False
-    return True
+        there = endpoint.or_none(call, **request)
+    say(f"gone already: {what}" if there is None else f"removed: {what}")
 
 
 def _configs(aws: Aws[Any], name: str, found: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
@@ -177,18 +149,42 @@ def _left(aws: Aws[Any], name: str) -> Iterator[str]:
                 yield config["EndpointConfigName"]
 
 
-def _there(aws: Aws[Any], model: str) -> bool:
+def _models(configs: Mapping[str, dict[str, Any]]) -> dict[str, None]:
+    """Names, each once, in their order; variants of inference components have none."""
+    variants = (variant for config in configs.values() for variant in config["ProductionVariants"])
+    return dict.fromkeys(variant["ModelName"] for variant in variants if "ModelName" in variant)
+
+
+def _described(aws: Aws[Any], model: str) -> dict[str, Any] | None:
     with told(f"looking at model {model}"):
-        return _or_gone(aws.sagemaker.describe_model, ModelName=model)
+        return endpoint.or_none(aws.sagemaker.describe_model, ModelName=model)
 
 
-def _elsewhere(aws: Aws[Any], name: str, own: set[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Of all the account: configurations by name with the other endpoint that runs them, models with theirs."""
+def _since(aws: Aws[Any], models: Mapping[str, None]) -> datetime | None:
+    """When the first of these models was made: no older configuration names one, as their names are taken once.
+
+    None where a name is not of our making: it may have been taken before.
+    """
+    if not all(re.search(f"-{_UNIQUE}$", model) for model in models):
+        return None
+    found = [one for model in models if (one := _described(aws, model))]
+    first = min((one["CreationTime"] for one in found), default=datetime.now(timezone.utc))
+    return first - timedelta(minutes=1)
+
+
+def elsewhere(
+    aws: Aws[Any], name: str, own: set[str], *, since: datetime | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Configurations by name with the other endpoint that runs them, and models with the configuration that names them.
+
+    Of all the account; `since` leaves out configurations that are older, each of which takes a look.
+    """
     with told("what else the account has"), ThreadPoolExecutor(_CALLS) as pool:
         client = aws.sagemaker
         endpoints = [one["EndpointName"] for one in idle.ours(aws, foreign=True) if one["EndpointName"] != name]
         found = [one for one in pool.map(lambda other: endpoint.describe(aws, other), endpoints) if one]
-        pages = client.get_paginator("list_endpoint_configs").paginate()
+        younger = {"CreationTimeAfter": since} if since else {}
+        pages = client.get_paginator("list_endpoint_configs").paginate(**younger)
         names = [one["EndpointConfigName"] for page in pages for one in page["EndpointConfigs"]]
         configs = pool.map(lambda other: endpoint.configuration(aws, other), [one for one in names if one not in own])
         models = {
@@ -212,17 +208,8 @@ def _costly(aws: Aws[Any], name: str, configs: dict[str, dict[str, Any]]) -> Ite
 
 
 def _archives(aws: Aws[Any], name: str, configs: dict[str, dict[str, Any]]) -> Iterator[str]:
-    from botocore.exceptions import ClientError
-
-    models = dict.fromkeys(v["ModelName"] for config in configs.values() for v in config["ProductionVariants"])
-    for model in models:
-        with told(f"looking at model {model}"):
-            try:
-                found = aws.sagemaker.describe_model(ModelName=model)
-            except ClientError as error:
-                if not endpoint.is_gone(error):
-                    raise
-                continue
+    for model in _models(configs):
+        found = _described(aws, model) or {}
         if uri := found.get("PrimaryContainer", {}).get("ModelDataUrl"):
             yield f"archive in S3: {uri}"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,8 @@ class Scaling:
     least: int
     most: int
     policies: tuple[dict[str, Any], ...]
+    suspended: bool = False
+    """It takes no machine away, or adds none."""
 
 
 def wanted(options: EndpointOptions) -> Scaling | None:
@@ -64,7 +68,9 @@ def current(aws: Aws[Any], endpoint: str) -> Scaling | None:
         found = client.describe_scaling_policies(ResourceId=_resource(endpoint), **which)["ScalingPolicies"]
     keys = ("PolicyName", "PolicyType", "TargetTrackingScalingPolicyConfiguration", "StepScalingPolicyConfiguration")
     policies = tuple({key: one[key] for key in keys if key in one} for one in found)
-    return Scaling(targets[0]["MinCapacity"], targets[0]["MaxCapacity"], policies)
+    target = targets[0]
+    suspended = any(target.get("SuspendedState", {}).values())
+    return Scaling(target["MinCapacity"], target["MaxCapacity"], policies, suspended)
 
 
 def put(aws: Aws[Any], endpoint: str, scaling: Scaling) -> None:
@@ -88,6 +94,13 @@ def delete(aws: Aws[Any], endpoint: str) -> None:
             _client(aws).deregister_scalable_target(**_which(endpoint))
 
 
+@dataclass
+class Hold:
+    """Whether the update goes on at AWS without us; then nothing is put back in the middle of it."""
+
+    left: bool = False
+
+
 @contextmanager
 def protected(
     aws: Aws[Any],
@@ -97,25 +110,31 @@ def protected(
     *,
     replaced: bool,
     say: Say,
-) -> Iterator[None]:
+) -> Iterator[Hold]:
     """While an endpoint is updated no machine is taken away; then it scales as before, or as `after` says.
 
     AWS refuses to update one whose machine type changes while it is scaled: where it is `replaced`, autoscaling is
-    removed and made anew. An update that failed or was interrupted leaves what was there before.
+    removed and made anew. An update that failed leaves what was there before; one that is left to AWS leaves it
+    suspended or removed, and the commands that settle it are told.
     """
-    if before is None:
-        yield
-    elif replaced:
-        say(f"{endpoint}: autoscaling pauses, since the machines change")
-        delete(aws, endpoint)
-        with _restored(aws, endpoint, before):
-            yield
-    else:
-        with told(f"autoscaling of {endpoint}"):
-            _client(aws).register_scalable_target(**_which(endpoint), SuspendedState=_suspended(True))
-        with _restored(aws, endpoint, before):
-            yield
-    settle(aws, endpoint, before, after, say)
+    hold = Hold()
+    try:
+        if before is not None:
+            _hold(aws, endpoint, replaced=replaced, say=say)
+        yield hold
+    except BaseException as error:
+        if hold.left:
+            _tell(aws, endpoint, before, after, replaced=replaced, say=say)
+        elif before is not None:
+            _restore(aws, endpoint, before, error)
+        raise
+    try:
+        settle(aws, endpoint, before, after, say)
+    except BaseException:
+        if before is not None and not replaced:
+            with suppress(AwsError):
+                _suspend(aws, endpoint, inward=False)
+        raise
 
 
 def settle(aws: Aws[Any], endpoint: str, before: Scaling | None, after: Scaling | None, say: Say) -> None:
@@ -128,16 +147,52 @@ def settle(aws: Aws[Any], endpoint: str, before: Scaling | None, after: Scaling 
         say(f"{endpoint}: no longer scales by itself")
 
 
-@contextmanager
-def _restored(aws: Aws[Any], endpoint: str, before: Scaling) -> Iterator[None]:
+def _hold(aws: Aws[Any], endpoint: str, *, replaced: bool, say: Say) -> None:
+    if replaced:
+        say(f"{endpoint}: autoscaling pauses, since the machines change")
+        delete(aws, endpoint)
+    else:
+        _suspend(aws, endpoint, inward=True)
+
+
+def _suspend(aws: Aws[Any], endpoint: str, *, inward: bool) -> None:
+    with told(f"autoscaling of {endpoint}"):
+        _client(aws).register_scalable_target(**_which(endpoint), SuspendedState=_suspended(inward))
+
+
+def _restore(aws: Aws[Any], endpoint: str, before: Scaling, error: BaseException) -> None:
     try:
-        yield
-    except BaseException as error:
-        try:
-            put(aws, endpoint, before)
-        except AwsError as other:
-            raise AwsError(f"{error}; and {other}", getattr(error, "code", "")) from error
-        raise
+        put(aws, endpoint, before)
+    except AwsError as other:
+        raise AwsError(f"{error}; and {other}", getattr(error, "code", "")) from error
+
+
+def _tell(
+    aws: Aws[Any], endpoint: str, before: Scaling | None, after: Scaling | None, *, replaced: bool, say: Say
+) -> None:
+    """How to settle it once AWS is done."""
+    if before is None and after is None:
+        return
+    state = "is suspended" if before is not None and not replaced else "is not set up"
+    say(f"{endpoint}: autoscaling {state} while AWS changes it. Once it is in service:")
+    for line in _commands(aws, endpoint, after):
+        say(f"  {line}")
+
+
+def _commands(aws: Aws[Any], endpoint: str, after: Scaling | None) -> Iterator[str]:
+    which = (
+        f"--service-namespace sagemaker --resource-id {_resource(endpoint)} --scalable-dimension {DIMENSION} "
+        f"--region {aws.region}"
+    )
+    begin = "aws application-autoscaling"
+    if after is None:
+        yield f"{begin} deregister-scalable-target {which}"
+        return
+    state = ",".join(f"{key}=false" for key in _suspended(False))
+    low_high = f"--min-capacity {after.least} --max-capacity {after.most}"
+    yield f"{begin} register-scalable-target {which} {low_high} --suspended-state {state}"
+    for policy in after.policies:
+        yield f"{begin} put-scaling-policy {which} --cli-input-json {shlex.quote(json.dumps(policy))}"
 
 
 def _suspended(inward: bool) -> dict[str, bool]:

@@ -161,7 +161,7 @@ def request(aws: Aws[TransformOptions], name: str, uri: str, output: str, tags: 
         tags=tags,
         env=dict(ENVIRONMENT),
         sagemaker_session=aws.sdk,
-        volume_kms_key=None if endpoint._LOCAL_DISK.match(options.instance_type) else options.kms_key or None,
+        volume_kms_key=None if endpoint.LOCAL_DISK.match(options.instance_type) else options.kms_key or None,
     )
     client = {"InvocationsTimeoutInSeconds": options.timeout_seconds, "InvocationsMaxRetries": options.retries}
     return transformer, {

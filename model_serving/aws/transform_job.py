@@ -70,7 +70,7 @@ def follow(
                 say(line)
             sleep(seconds)
     except KeyboardInterrupt:
-        for line in later(job):
+        for line in later(job, aws.region):
             say(line)
         raise
     say(f"{job.name}: {status}, {count(aws, job.output, '.out'):,} of {job.photos:,} photos have a result")
@@ -82,10 +82,11 @@ def ended(aws: Aws[Any], job: Job) -> bool:
     return describe(aws, job.name)["TransformJobStatus"] in ENDED
 
 
-def later(job: Job) -> Iterator[str]:
+def later(job: Job, region: str) -> Iterator[str]:
     """How to come back to a job that goes on, and how to end it."""
-    yield f"{job.name} goes on without us, and is billed. Later: python -m model_serving transform --attach {job.name}"
-    yield f"To end it: aws sagemaker stop-transform-job --transform-job-name {job.name}"
+    again = f"python -m model_serving transform --attach {job.name} --region {region}"
+    yield f"{job.name} goes on without us, and is billed. Later: {again}"
+    yield f"To end it: aws sagemaker stop-transform-job --transform-job-name {job.name} --region {region}"
 
 
 def require_success(job: Job, found: dict[str, Any]) -> None:
@@ -101,18 +102,12 @@ def require_success(job: Job, found: dict[str, Any]) -> None:
 
 def remove_model(aws: Aws[Any], job: Job, say: Say) -> None:
     """A transform's model is of no use after it; one that is gone already is no error."""
-    from botocore.exceptions import ClientError
-
     if not _OURS.search(job.name):  # somebody else's, whose model may be in use
         return
     with told(f"removing the model {job.name}"):
-        try:
-            aws.sagemaker.delete_model(ModelName=job.name)
-        except ClientError as error:
-            if not endpoint.is_gone(error):
-                raise
-            return
-    say(f"removed: model {job.name}")
+        there = endpoint.or_none(aws.sagemaker.delete_model, ModelName=job.name)
+    if there is not None:
+        say(f"removed: model {job.name}")
 
 
 _MENDS = {

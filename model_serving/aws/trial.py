@@ -19,7 +19,7 @@ from .gate import REQUESTS, Report, Sample, answers_as_recorded, judge
 from .invoke import PATIENCE_SECONDS, THREADS, Answered, Client, latencies
 from .options import EndpointOptions
 from .package import Hosted
-from .waiting import POLL_SECONDS, wait
+from .waiting import POLL_SECONDS, Update, wait
 
 if TYPE_CHECKING:
     from model_serving.classifier import ModelSpec
@@ -38,6 +38,9 @@ class Pace:
     poll: float = POLL_SECONDS
     patience: float = PATIENCE_SECONDS
     requests: int = REQUESTS
+    longer: float = 5.0
+    """Minutes that an update is waited for beyond AWS's own limit, at which it rolls back."""
+    removal: float = endpoint.REMOVAL_SECONDS
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,14 @@ class Deployment:
         """Of the model that is deployed."""
         return self.hosted.spec.version
 
-    def wait(self, name: str, minutes: float = 0.0) -> dict[str, Any]:
+    def wait(self, name: str, minutes: float = 0.0, update: Update | None = None) -> dict[str, Any]:
         """Until an endpoint is in service; `minutes` come on top of those of the options."""
         most = self.options.max_wait_minutes + minutes
-        return wait(self.aws, name, self.say, minutes=most, seconds=self.pace.poll)
+        return wait(self.aws, name, self.say, minutes=most, seconds=self.pace.poll, update=update)
+
+    def cleanup(self) -> endpoint.Cleanup:
+        """Nothing yet."""
+        return endpoint.Cleanup(self.say, self.pace.poll, self.pace.removal)
 
     @property
     def threads(self) -> int:
@@ -92,12 +99,15 @@ def golden_photos(archive: Path, folder: Path | None, say: Say) -> tuple[GoldenP
         return tuple(golden.drawn(Classifier.load(model)))
 
 
-def candidate(made: Deployment, live: str) -> Report:
-    """The verdict on the new model behind an endpoint of its own, which is removed again whatever happens."""
-    _tell_of_others(made)
+def candidate(made: Deployment, live: str, others: endpoint.Cleanup) -> Report:
+    """The verdict on the new model behind an endpoint of its own, which is removed again whatever happens.
+
+    Where it cannot be, its model is taken from what the `others` remove.
+    """
     name = endpoint.unique_name(made.names.endpoint, CANDIDATE)
+    _tell_of_others(made, f"{name.rsplit('-', 3)[0]}-")
     names = endpoint.Names(name, name, made.names.model)
-    cleanup = endpoint.Cleanup(made.say)
+    cleanup = made.cleanup()
     try:
         endpoint.configure(made.aws, endpoint.config_request(made.hosted, made.options, names, 1), cleanup)
         endpoint.create(made.aws, endpoint.create_request(made.hosted, made.options, names), cleanup)
@@ -105,18 +115,27 @@ def candidate(made: Deployment, live: str) -> Report:
         answer(made, name)
         return _verdict(made, name, live)
     finally:
-        cleanup.run()
+        try:
+            cleanup.run()
+        finally:
+            if cleanup.made:
+                others.keep(f"model {names.model}")
 
 
-def _tell_of_others(made: Deployment) -> None:
-    """A deployment that was killed has left its candidate, which is billed; or another one is going on."""
-    beginning = f"{made.names.endpoint}-{CANDIDATE}-"
-    with told(f"looking for {beginning}…"):
-        found = made.aws.sagemaker.list_endpoints(NameContains=beginning)["Endpoints"]
+def _tell_of_others(made: Deployment, beginning: str) -> None:
+    """A deployment that was killed has left its candidate, which is billed; or another one is going on.
+
+    Long names are cut, so that `beginning` may be another endpoint's, too. Whoever may not list is told nothing.
+    """
+    try:
+        with told(f"looking for {beginning}…"):
+            found = made.aws.sagemaker.list_endpoints(NameContains=beginning)["Endpoints"]
+    except AwsError:
+        return
     for name in (each["EndpointName"] for each in found if each["EndpointName"].startswith(beginning)):
         made.say(
             f"warning: {name} is there already, and is billed. If no other deployment goes on: "
-            f"python -m model_serving delete {name}"
+            f"{endpoint.by_hand(made.aws, name)}"
         )
 
 
@@ -171,8 +190,8 @@ def _classes(spec: ModelSpec) -> Sequence[str]:
 
 
 def require_writable(path: Path) -> None:
-    """ConfigError before anything is made, rather than after."""
-    _write_text(path, "")
+    """ConfigError before anything is made, rather than after; a report that is there stays until there is another."""
+    _write_text(path, "", "a")
 
 
 def _write(made: Deployment, report: Report) -> None:
@@ -183,9 +202,10 @@ def _write(made: Deployment, report: Report) -> None:
     _write_text(made.report, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write_text(path: Path, text: str, mode: str = "w") -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as stream:
+            stream.write(text)
     except OSError as error:
         raise ConfigError(f"report: {path} cannot be written ({error.strerror})") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from training.aws.errors import AwsError, one_line
@@ -36,6 +37,19 @@ _MENDS = {
 }
 
 
+@dataclass(frozen=True)
+class Update:
+    """An update to `config` of an endpoint that looked like `live`: the first looks may still show that."""
+
+    config: str
+    live: dict[str, Any]
+
+    def ended(self, found: dict[str, Any]) -> bool:
+        """Whether an endpoint in service shows the new configuration, or a reason that was not there before."""
+        fresh = found.get("FailureReason") not in (None, "", self.live.get("FailureReason"))
+        return found["EndpointConfigName"] == self.config or fresh
+
+
 def wait(
     aws: Aws[Any],
     name: str,
@@ -44,12 +58,13 @@ def wait(
     minutes: float,
     seconds: float = POLL_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
+    update: Update | None = None,
 ) -> dict[str, Any]:
     """Say what becomes of an endpoint until it is in service; returns its description.
 
     AwsError where it fails, or is not ready after so many minutes; it is left as it is.
     """
-    stages, begun = _Stages(), time.monotonic()
+    stages, begun, changed = _Stages(), time.monotonic(), update is None
     while True:
         found = describe(aws, name)
         if found is None:
@@ -57,7 +72,8 @@ def wait(
         minute = (time.monotonic() - begun) / 60
         for line in stages.new(found, int(minute)):
             say(f"{name}: {line}")
-        if found["EndpointStatus"] in _ENDED:
+        changed = changed or found["EndpointStatus"] != "InService" or (update is not None and update.ended(found))
+        if changed and found["EndpointStatus"] in _ENDED:
             require_in_service(found)
             return found
         if minute >= minutes:

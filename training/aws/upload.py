@@ -24,6 +24,9 @@ CHANNELS = Path("/opt/ml/input/data")
 
 _THREADS = 8
 
+_KEY = "whippet-kms-key"
+"""Metadata of what is encrypted: the key as it was asked for, since S3 answers with its ARN for an alias."""
+
 
 @dataclass(frozen=True)
 class Photos:
@@ -81,7 +84,7 @@ def send(aws: Aws[Any], photos: Photos, say: Say) -> None:
     fingerprint, count = photos.fingerprint, len(photos.files)
     prefix, marker = aws.key("data", fingerprint), aws.key("data", f"{fingerprint}.json")
     with told(f"photos to s3://{aws.bucket}"):
-        if _exists(aws, marker):
+        if is_there(aws, marker):
             say(f"photos: {count} are at {photos.uri} already")
             return
         _send(aws, prefix, photos.files, say)
@@ -103,15 +106,15 @@ def upload_weights(aws: Aws[Any], path: Path, *, sends: bool = True) -> tuple[st
         raise DataError(f"weights: {path} cannot be read ({error.strerror})") from None
     key = aws.key(WEIGHTS, digest, path.name)
     with told(f"weights to s3://{aws.bucket}"):
-        if sends and not _exists(aws, key):
+        if sends and not is_there(aws, key):
             aws.s3.upload_file(str(path), aws.bucket, key, ExtraArgs=encryption(aws) or None)
     return aws.uri(WEIGHTS, digest) + "/", str(CHANNELS / WEIGHTS / path.name)
 
 
-def encryption(aws: Aws[Any]) -> dict[str, str]:
+def encryption(aws: Aws[Any]) -> dict[str, Any]:
     """What S3 is told where the options name a key."""
     key = aws.options.kms_key
-    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key, "Metadata": {_KEY: key}} if key else {}
 
 
 def _require_text(names: Iterable[str]) -> None:
@@ -122,23 +125,38 @@ def _require_text(names: Iterable[str]) -> None:
             raise DataError(f"{name!r} has a name that is no text, which S3 cannot keep. Rename it.") from None
 
 
-def _exists(aws: Aws[Any], key: str) -> bool:
+def is_there(aws: Aws[Any], key: str, size: int | None = None) -> bool:
+    """Whether S3 has an object, of that size, encrypted by the key of the options where they name one."""
     from botocore.exceptions import ClientError
 
     try:
-        aws.s3.head_object(Bucket=aws.bucket, Key=key)
+        found = aws.s3.head_object(Bucket=aws.bucket, Key=key)
     except ClientError as error:
         # Without the permission to list, S3 answers 403 for what is not there.
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "403"):
             raise
         return False
-    return True
+    wanted, used = aws.options.kms_key, str(found.get("SSEKMSKeyId", ""))
+    encrypted = not wanted or wanted in (used, used.rpartition("/")[2], found.get("Metadata", {}).get(_KEY))
+    return encrypted and size in (None, found["ContentLength"])
+
+
+def _missing(aws: Aws[Any], prefix: str, photos: Mapping[str, Path]) -> list[str]:
+    """What is not there in full, or under another key; the name has the fingerprint in it, so the rest is the same."""
+    there = _sizes(aws, f"{prefix}/")
+
+    def lacks(name: str) -> bool:
+        key = f"{prefix}/{name}"
+        if there.get(key) != photos[name].stat().st_size:
+            return True
+        return bool(aws.options.kms_key) and not is_there(aws, key)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [name for name, lacking in zip(photos, pool.map(lacks, photos), strict=True) if lacking]
 
 
 def _send(aws: Aws[Any], prefix: str, photos: Mapping[str, Path], say: Say) -> None:
-    """What is not there yet; the key has the fingerprint in it, so that what is there in full is the same."""
-    there = _sizes(aws, f"{prefix}/")
-    missing = [name for name, path in photos.items() if there.get(f"{prefix}/{name}") != path.stat().st_size]
+    missing = _missing(aws, prefix, photos)
     size = sum(photos[name].stat().st_size for name in missing)
     say(f"photos: uploading {len(missing)} of {len(photos)} ({size / 1e6:.1f} MB)")
     extra = encryption(aws) or None
