@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,15 @@ class Drawings:
 
 @pytest.fixture(scope="module")
 def drawings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawings]:
-    """One folder for all tests, whose features are computed once; one thread, as steps are too small for more."""
+    """One folder for all tests, whose features are computed once; one thread, as steps are too small for more.
+
+    Each run begins as if its process had begun then: the other tests before it are no start-up of its own.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield Drawings(tmp_path_factory.mktemp("drawings"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.monitor.about._process_started", time.time)
+        yield Drawings(tmp_path_factory.mktemp("drawings"))
     torch.set_num_threads(threads)
 
 
