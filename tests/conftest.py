@@ -8,10 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from local_stack.stack import Description
+
+if TYPE_CHECKING:
+    from model_serving.aws.options import EndpointOptions
+    from tests.aws_world import World
+    from tests.endpoint_world import Endpoints, Hosts
+    from training.aws.session import Aws
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,6 +59,51 @@ def unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from model_serving.archive import unpack
 
     return unpack(archive, tmp_path_factory.mktemp("unpacked"))
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """Processes that serve archives as SageMaker's endpoints, shared by a file's tests."""
+    from tests import endpoint_world
+
+    with endpoint_world.hosts(tmp_path_factory.mktemp("hosts")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small archives of each kind that a deployment may meet."""
+    from tests.endpoint_world import kinds
+
+    return kinds(tmp_path_factory.mktemp("archives"))
+
+
+@pytest.fixture
+def world(tmp_path: Path, hosts: Hosts) -> Iterator[Endpoints]:
+    """An account with nothing deployed."""
+    from tests import endpoint_world
+
+    with endpoint_world.endpoints(tmp_path, hosts) as found:
+        yield found
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    """AWS, on this machine, with photos in another bucket than ours."""
+    from tests.aws_world import world
+
+    with world(tmp_path) as found:
+        found.client("s3").create_bucket(Bucket="photos")
+        found.client("s3").put_object(Bucket="photos", Key="dogs/train/a/1.jpg", Body=b"a photo")
+        yield found
+
+
+@pytest.fixture
+def aws(here: World) -> Aws[EndpointOptions]:
+    """A connection to it, for endpoints."""
+    from tests.managed import connection
+
+    return connection()
 
 
 def start_stack(archive: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 from model_serving.aws import alarms, scaling
 from model_serving.aws.options import EndpointOptions
@@ -106,3 +108,24 @@ def count_percentiles(patch: pytest.MonkeyPatch) -> None:
         return values[min(len(values) - 1, int(len(values) * float(stat[1:]) / 100))]
 
     patch.setattr(Statistics, "get_statistics_for_type", statistic)
+
+
+def left(aws: Aws[Any]) -> set[str]:
+    """Names of all that is there."""
+    client = aws.sagemaker
+    found = {one["EndpointName"] for one in client.list_endpoints()["Endpoints"]}
+    found |= {one["EndpointConfigName"] for one in client.list_endpoint_configs()["EndpointConfigs"]}
+    return found | {one["ModelName"] for one in client.list_models()["Models"]}
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    """One request ends in an error, as where the network is lost."""
+    client: Any = BaseClient
+    original = client._make_api_call
+
+    def call(self: Any, name: str, params: dict[str, Any]) -> Any:
+        if name == operation:
+            raise ClientError({"Error": {"Code": "InternalFailure", "Message": "lost"}}, name)
+        return original(self, name, params)
+
+    monkeypatch.setattr(client, "_make_api_call", call)

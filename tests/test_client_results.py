@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from client import pool
 from client.cli import app
-from tests.aws_world import BUCKET, World, world
+from tests.aws_world import BUCKET, World
 from tests.fake_api import photo
 
 ANSWER = {
@@ -34,13 +33,6 @@ ANSWER = {
 }
 REFUSED = {"error": {"status": 400, "code": "bad_image", "detail": "The photo is cut off.", "hint": "Send it again."}}
 NAMES = ("path", "sha256", "status", "predictions", "decision", "error", "model", "version", "ms")
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    """S3 on this machine."""
-    with world(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

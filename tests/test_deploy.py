@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.responses import Response
@@ -17,40 +15,11 @@ from model_serving.aws import deploy
 from model_serving.aws.trial import MISSED
 from tests import endpoint_world
 from tests.conftest import ROOT
-from tests.endpoint_world import Endpoints, Hosts, attempt, deployed, kinds, model_error, versions
+from tests.endpoint_world import CALM, Endpoints, attempt, deployed, model_error, variant, versions
 from tests.labelled import COLOURS, drawing
 from training.aws.errors import AwsError
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-CALM: dict[str, Any] = {"gate_slower": "1000"}
-"""Latency is measured on a machine that others use, too."""
-
-
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """Processes that serve archives, shared."""
-    with endpoint_world.hosts(tmp_path_factory.mktemp("hosts")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One of each kind."""
-    return kinds(tmp_path_factory.mktemp("archives"))
-
-
-@pytest.fixture
-def world(tmp_path: Path, hosts: Hosts) -> Iterator[Endpoints]:
-    """An account with nothing deployed."""
-    with endpoint_world.endpoints(tmp_path, hosts) as found:
-        yield found
-
-
-def variant(request: dict[str, Any]) -> dict[str, Any]:
-    """The one variant of a CreateEndpointConfig."""
-    found: dict[str, Any] = request["ProductionVariants"][0]
-    return found
 
 
 def test_a_new_endpoint_serves_the_archive_with_this_code(world: Endpoints, archives: dict[str, Path]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +11,11 @@ import pytest
 
 from model_serving.aws import scaling
 from tests import endpoint_world
-from tests.endpoint_world import Endpoints, Hosts, attempt, deployed, kinds, versions
+from tests.endpoint_world import CALM, Endpoints, attempt, deployed, variant, versions
 from training.aws.errors import AwsError
 from training.errors import ConfigError
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-CALM: dict[str, Any] = {"gate_slower": "1000"}
-"""Latency is measured on a machine that others use, too."""
-
-
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """Processes that serve archives, shared."""
-    with endpoint_world.hosts(tmp_path_factory.mktemp("hosts")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One of each kind."""
-    return kinds(tmp_path_factory.mktemp("archives"))
-
-
-@pytest.fixture
-def world(tmp_path: Path, hosts: Hosts) -> Iterator[Endpoints]:
-    """An account with nothing deployed."""
-    with endpoint_world.endpoints(tmp_path, hosts) as found:
-        yield found
-
-
-def variant(request: dict[str, Any]) -> dict[str, Any]:
-    """The one variant of a CreateEndpointConfig."""
-    found: dict[str, Any] = request["ProductionVariants"][0]
-    return found
 
 
 def test_autoscaling_protects_what_runs_while_it_updates(world: Endpoints, archives: dict[str, Path]) -> None:

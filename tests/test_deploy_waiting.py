@@ -15,35 +15,11 @@ from starlette.responses import Response
 from model_serving.aws import deploy, scaling
 from model_serving.aws.describe import _scaling_line
 from model_serving.aws.trial import Pace
-from tests import endpoint_world
-from tests.endpoint_world import Endpoints, Hosts, Try, attempt, deployed, kinds, model_error, statuses
+from tests.endpoint_world import CALM, Endpoints, Try, attempt, deployed, model_error, statuses
 from training.aws.errors import AwsError
 from training.errors import ConfigError
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-CALM: dict[str, Any] = {"gate_slower": "1000"}
-"""Latency is measured on a machine that others use, too."""
-
-
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """Processes that serve archives, shared."""
-    with endpoint_world.hosts(tmp_path_factory.mktemp("hosts")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One of each kind."""
-    return kinds(tmp_path_factory.mktemp("archives"))
-
-
-@pytest.fixture
-def world(tmp_path: Path, hosts: Hosts) -> Iterator[Endpoints]:
-    """An account with nothing deployed."""
-    with endpoint_world.endpoints(tmp_path, hosts) as found:
-        yield found
 
 
 def test_an_endpoint_that_never_comes_up_is_one_line(world: Endpoints, archives: dict[str, Path]) -> None:

@@ -71,7 +71,9 @@ def test_aws_is_needed_only_where_it_is_used(room: str) -> None:
 def test_serving_shares_with_training_what_is_about_the_account() -> None:
     """Options, errors and the connection are one; nothing that trains is needed to deploy, nor AWS to serve."""
     shared = {f"training.{name}" for name in ("settings", "flags", "errors")}
-    shared |= {f"training.aws.{name}" for name in ("account", "errors", "session", "upload", "download", "jobs")}
+    shared |= {
+        f"training.aws.{name}" for name in ("account", "errors", "session", "upload", "download", "jobs", "pricelist")
+    }
     for path in ROOT.glob("model_serving/**/*.py"):
         found = {name for name in imports(path) if within(name, {"training"})}
         allowed = shared if path.parent.name == "aws" else {"training.flags", "training.settings"}

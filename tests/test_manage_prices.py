@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from model_serving.aws import prices
 from model_serving.aws.manage_cli import app
 from model_serving.aws.options import EndpointOptions
-from model_serving.aws.prices import Comparison, CostOptions, Price
+from model_serving.aws.prices import Comparison, CostOptions
 from tests.aws_world import configure
+from training.aws.pricelist import Price
 from training.aws.session import Aws, connect
 from training.errors import ConfigError
 

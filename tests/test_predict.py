@@ -66,12 +66,12 @@ def model(net: Counting) -> Classifier:
     return found
 
 
-CHUNK, LANES = passes.CHUNK["cpu"], 2
-PHOTOS = [jpeg((60 + i, 50)) for i in range(40)]
+CHUNK, LANES = passes.IN_A_LANE, 2
+PHOTOS = [jpeg((60 + i, 50)) for i in range(42)]
 
 
 def test_batch_answers_in_order_and_as_alone(model: Classifier) -> None:
-    """Forty photos at once give what forty calls give."""
+    """Many photos at once give what as many calls give."""
     together = model.classify(PHOTOS, 3).results
     for photo, result in zip(PHOTOS, together, strict=True):
         (alone,) = model.classify([photo], 3).results
@@ -85,7 +85,7 @@ def test_batch_answers_in_order_and_as_alone(model: Classifier) -> None:
 def test_batch_needs_few_passes(model: Classifier, net: Counting) -> None:
     """Never one by one, never more than a chunk at once, each with one thread, in as many lanes as there are."""
     model.classify(PHOTOS)
-    assert net.batches == [CHUNK] * (40 // CHUNK)
+    assert net.batches == [CHUNK] * (len(PHOTOS) // CHUNK)
     assert set(net.threads) == {("lane", 1)}
     assert model.chunk == CHUNK * LANES
 
@@ -145,16 +145,16 @@ def test_what_comes_while_a_lone_photo_runs_waits_and_is_shared() -> None:
     forward = Timed(1.8)
     runner = settled(forward)
     forward.hold.clear()
-    with ThreadPoolExecutor(9) as pool:
+    with ThreadPoolExecutor(7) as pool:
         futures = [pool.submit(runner.run, [7])]
         while not runner._together:
             time.sleep(0.01)
-        futures += [pool.submit(runner.run, [7]) for _ in range(8)]
-        while len(runner._waiting) < 8:
+        futures += [pool.submit(runner.run, [7]) for _ in range(6)]
+        while len(runner._waiting) < 6:
             time.sleep(0.01)
         forward.hold.set()
-        assert [future.result() for future in futures] == [[0]] * 9
-    assert forward.ran == [(1, "forward", 2), (4, "lane", 1), (4, "lane", 1)]
+        assert [future.result() for future in futures] == [[0]] * 7
+    assert forward.ran == [(1, "forward", 2), (3, "lane", 1), (3, "lane", 1)]
 
 
 def test_a_gpu_runs_one_pass_of_all_that_waits() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,13 @@ from model_serving.aws.manage_cli import app
 from model_serving.aws.options import EndpointOptions
 from model_serving.classifier import pretrained
 from model_serving.errors import ArchiveError
-from tests.aws_world import BUCKET, World, connected, sent, world
+from tests.aws_world import BUCKET, World, connected, sent
 from tests.managed import connection
 from training.aws.errors import AwsError
 from training.aws.session import Aws
 from training.errors import ConfigError
 
 METRICS = {"test": {"top1": 0.925, "photos": 836, "confusion": [[1, 2], [3, 4]]}, "epochs": [{"loss": 1.0}]}
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    """A local AWS."""
-    with world(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-def aws(here: World) -> Aws[EndpointOptions]:
-    """A connection to it."""
-    return connection()
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,13 @@ import subprocess
 import sys
 import tarfile
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.aws_world import BUCKET, ROLE, World, connected, sent, world
+from tests.aws_world import BUCKET, ROLE, World, connected, sent
 from tests.command_line import ACCOUNT, QUICK, run, watch
 from tests.conftest import ROOT
 from tests.labelled import make_folders, random_weights
@@ -31,13 +30,6 @@ from training.monitor.settings import Monitoring
 
 DEFAULTS = "SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {Session: {DefaultS3Bucket: of-the-account}}}}\n"
 """The SDK's configuration of somebody whose default bucket is not there yet."""
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    """AWS, on this machine."""
-    with world(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from training.aws.debugger import FRAMEWORK_RULES, left_out
 from training.aws.errors import AwsError, told
 from training.aws.follow import reason, require_success
 from training.aws.options import JobOptions
+from training.aws.pricelist import Price
 from training.aws.session import Aws, connect
 from training.config import TrainingConfig
 from training.errors import ConfigError, TrainingError
@@ -298,7 +299,7 @@ def test_the_estimate_is_an_upper_bound_by_the_price_list(account: pytest.Monkey
 def test_without_the_price_list_a_dated_table_answers(account: pytest.MonkeyPatch) -> None:
     """And says that it is one."""
     found = cost.estimate(priced(account, None), 1)
-    assert found.price == cost.Price(1.408, "2026-11, US regions; AWS's price list was not to be had")
+    assert found.price == Price(1.408, "2026-11, US regions; AWS's price list was not to be had")
     assert "1 job x 1.5 h" in "\n".join(found.lines())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.aws_world import BUCKET, World, connected, sent, world
+from tests.aws_world import BUCKET, World, connected, sent
 from tests.labelled import make_folders
 from training.aws import trials, tuner
 from training.aws.errors import AwsError
@@ -25,15 +25,6 @@ from training.settings import Choices, Range, as_text
 
 CREATE = "CreateHyperParameterTuningJob"
 LIST = "ListTrainingJobsForHyperParameterTuningJob"
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    """AWS, on this machine, with photos in another bucket."""
-    with world(tmp_path) as found:
-        found.client("s3").create_bucket(Bucket="photos")
-        found.client("s3").put_object(Bucket="photos", Key="dogs/train/a/1.jpg", Body=b"a photo")
-        yield found
 
 
 def started(aws: Any, **more: Any) -> tuple[str, dict[str, Any]]:

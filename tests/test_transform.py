@@ -21,6 +21,7 @@ from tests.aws_world import BUCKET, ROLE, World, sent, world
 from tests.photos import jpeg
 from tests.transform_player import Player
 from training.aws.errors import AwsError
+from training.aws.pricelist import Price
 from training.aws.session import Aws, connect
 from training.errors import ConfigError
 
@@ -255,7 +256,7 @@ def test_options_hold_aws_s_limit() -> None:
 def test_the_estimate_says_what_it_assumes() -> None:
     """Photos x seconds, machines' start, price; more machines cost the same and take less time."""
     options = TransformOptions(seconds_per_photo=0.036, instance_count=4)
-    found = Estimate(1_000_000, options, prices.Price(0.23, "somewhere"))
+    found = Estimate(1_000_000, options, Price(0.23, "somewhere"))
     assert found.hours == pytest.approx(10 + 4 * 5 / 60)
     assert list(found.lines()) == [
         "cost: about 2.38 dollars, in about 2.58 hours on 4 x ml.m5.xlarge",

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from training.aws.errors import told
+from training.aws.pricelist import Price
 from training.aws.session import Aws
 
 from . import alarms, endpoint, prices
@@ -47,7 +48,7 @@ def ours(aws: Aws[Any], *, foreign: bool = False) -> Iterator[dict[str, Any]]:
 def listed(aws: Aws[Any], *, foreign: bool = False, now: datetime | None = None) -> list[Listed]:
     """One by one, with their cost and last request; those that vanish meanwhile are left out."""
     now = now or datetime.now(timezone.utc)
-    known: dict[str, prices.Price | None] = {}
+    known: dict[str, Price | None] = {}
     found = [endpoint.describe(aws, one["EndpointName"]) for one in ours(aws, foreign=foreign)]
     return [_listed(aws, of(aws, one), known, now) for one in found if one is not None]
 
@@ -87,7 +88,7 @@ def _row(one: Listed) -> tuple[str, ...]:
     return one.name, one.status, model, one.machine, f"{one.age_days} d", dollars, last
 
 
-def _listed(aws: Aws[Any], seen: Parts, known: dict[str, prices.Price | None], now: datetime) -> Listed:
+def _listed(aws: Aws[Any], seen: Parts, known: dict[str, Price | None], now: datetime) -> Listed:
     created = seen.found["CreationTime"]
     day = _last_day(aws, seen, now)
     # A day's sum does not say when within the day: its end counts, so that nothing in use is called idle.
@@ -105,7 +106,7 @@ def _listed(aws: Aws[Any], seen: Parts, known: dict[str, prices.Price | None], n
     )
 
 
-def _dollars(aws: Aws[Any], seen: Parts, known: dict[str, prices.Price | None]) -> float | None:
+def _dollars(aws: Aws[Any], seen: Parts, known: dict[str, Price | None]) -> float | None:
     """Of the machines that run now; serverless ones cost nothing while nobody asks."""
     if seen.serverless_mb:
         return 0.0

@@ -92,15 +92,23 @@ class Client:
 
     def again(self, photo: bytes, clock: Callable[[], float] = time.perf_counter) -> tuple[Answered | AwsError, float]:
         """The answer, asked for a few times where that may mend it, else the last error; seconds of the last try."""
-        for left in reversed(range(TRIES)):
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
+
+        begun = clock()
+
+        def once() -> Answered:
+            nonlocal begun
             begun = clock()
-            try:
-                return self.ask(photo), clock() - begun
-            except AwsError as error:
-                if not left or error.code in _HOPELESS:
-                    return error, clock() - begun
-            time.sleep(PAUSE_SECONDS)
-        raise AssertionError("at least one try")
+            return self.ask(photo)
+
+        tries = Retrying(
+            stop=stop_after_attempt(TRIES), wait=wait_fixed(PAUSE_SECONDS), retry=retry_if_exception(_may_mend),
+            reraise=True,
+        )  # fmt: skip
+        try:
+            return tries(once), clock() - begun
+        except AwsError as error:
+            return error, clock() - begun
 
     def first(
         self,
@@ -128,6 +136,10 @@ class Client:
                 say(f"{self.endpoint}: in service, and loads the model still")
                 waited = True
             sleep(seconds)
+
+
+def _may_mend(error: BaseException) -> bool:
+    return isinstance(error, AwsError) and error.code not in _HOPELESS
 
 
 def latencies(

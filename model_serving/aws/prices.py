@@ -5,12 +5,12 @@ Prices are asked of AWS's price list, else looked up in a small dated table; lin
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from training.aws.pricelist import NOT_ASKED, Price, asked
 from training.errors import ConfigError
 from training.settings import Range, Settings, setting
 
@@ -41,7 +41,7 @@ BUILT_IN = {
 SERVERLESS_GB_SECOND = 0.00002
 """Dollars a gigabyte of memory and second of work (https://aws.amazon.com/sagemaker/pricing/, US regions)."""
 
-_TABLE = "2026-11, US regions; AWS's price list was not to be had"
+_TABLE = f"2026-11, {NOT_ASKED}"
 PAGE = "https://aws.amazon.com/sagemaker/pricing/"
 
 SECONDS_A_PHOTO = 0.1
@@ -54,9 +54,6 @@ NOT_COUNTED = "      data in and out, S3, logs and taxes are not counted"
 
 HOSTING, TRANSFORM = "Host", "Tsform"
 """AWS's words for what a machine is used for, in usage types such as `USE1-Host:ml.m5.xlarge`."""
-
-_PRICING_REGION = "us-east-1"
-"""The price list of all regions is asked there."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +78,6 @@ class CostOptions(Settings):
             raise ConfigError(f"instance_type: {self.instance_type!r} is none; take one like ml.m5.xlarge")
         if self.serverless_mb % 1024:
             raise ConfigError(f"serverless_mb: 1024 to 6144 in steps of 1024, found {self.serverless_mb}")
-
-
-@dataclass(frozen=True)
-class Price:
-    """Dollars an hour of one machine, and who says so."""
-
-    dollars: float
-    source: str
 
 
 @dataclass(frozen=True)
@@ -201,47 +190,18 @@ def monthly(aws: Aws[Any], options: EndpointOptions) -> list[str]:
 
 def hourly(aws: Aws[Any], instance_type: str, use: str = HOSTING) -> Price | None:
     """Of one machine that hosts, or that runs a Batch Transform job; None where neither list has it."""
-    dollars = _asked(aws, {"instanceName": instance_type}, rf"\b{use}:{re.escape(instance_type)}$")
-    if dollars is not None:
-        return Price(dollars, _list(aws))
+    price = asked(aws, {"instanceName": instance_type}, _used_as(rf"\b{use}:{re.escape(instance_type)}$"))
     found = BUILT_IN.get(instance_type)
-    return None if found is None else Price(found, _TABLE)
+    return price or (None if found is None else Price(found, _TABLE))
 
 
 def serverless_second(aws: Aws[Any], megabytes: int) -> Price:
     """Dollars of a second of work with so much memory: by AWS's list, else gigabytes x price of a gigabyte-second."""
     size = megabytes // 1024
-    dollars = _asked(aws, {"productFamily": "ML Serverless"}, rf"\bServerlessInf:Mem-{size}GB$")
-    return Price(size * SERVERLESS_GB_SECOND, _TABLE) if dollars is None else Price(dollars, _list(aws))
+    price = asked(aws, {"productFamily": "ML Serverless"}, _used_as(rf"\bServerlessInf:Mem-{size}GB$"))
+    return price or Price(size * SERVERLESS_GB_SECOND, _TABLE)
 
 
-def _list(aws: Aws[Any]) -> str:
-    return f"AWS's price list, {aws.region}"
-
-
-def _asked(aws: Aws[Any], wanted: dict[str, str], usage: str) -> float | None:
-    """The highest on-demand price of the products whose usage type matches; None where AWS cannot be asked."""
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    quick = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
-    conditions = {**wanted, "regionCode": aws.region}
-    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in conditions.items()]
-    try:
-        client = aws.boto.client("pricing", region_name=_PRICING_REGION, config=quick)
-        pages = client.get_paginator("get_products").paginate(ServiceCode="AmazonSageMaker", Filters=filters)
-        found = [json.loads(product) for page in pages for product in page["PriceList"]]
-    except (BotoCoreError, ClientError, ValueError):  # no permission to ask for prices is no reason to stop
-        return None
-    return max((amount for product in found if _matches(product, usage) for amount in _amounts(product)), default=None)
-
-
-def _matches(product: dict[str, Any], usage: str) -> bool:
-    return re.search(usage, product.get("product", {}).get("attributes", {}).get("usagetype", "")) is not None
-
-
-def _amounts(product: dict[str, Any]) -> Iterator[float]:
-    for term in product.get("terms", {}).get("OnDemand", {}).values():
-        for dimension in term.get("priceDimensions", {}).values():
-            if amount := float(dimension.get("pricePerUnit", {}).get("USD", 0)):
-                yield amount
+def _used_as(pattern: str) -> Callable[[Mapping[str, str]], bool]:
+    """Whether a product's usage type has the pattern in it."""
+    return lambda attributes: re.search(pattern, attributes.get("usagetype", "")) is not None

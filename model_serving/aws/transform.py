@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from training.aws.errors import told
+from training.aws.pricelist import Price
 from training.aws.session import Aws
 from training.aws.upload import Say
 from training.errors import ConfigError
@@ -87,7 +88,7 @@ class Estimate:
 
     photos: int
     options: TransformOptions
-    price: prices.Price | None
+    price: Price | None
 
     @property
     def hours(self) -> float:

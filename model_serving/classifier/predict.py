@@ -13,7 +13,7 @@ import torch
 
 from . import memory, network, preprocess
 from .errors import BadParameter, RequestError, WeightsError
-from .passes import CHUNK, Passes
+from .passes import CHUNK, IN_A_LANE, Passes
 from .spec import ClassInfo, ModelSpec
 
 MAX_TOP_K = 1000
@@ -72,7 +72,7 @@ class Classifier:
         on_cpu = self.device.type == "cpu"
         threads = threads or torch.get_num_threads()
         memory.keep_activations()
-        chunk = CHUNK.get(self.device.type, CHUNK["cpu"])
+        chunk = IN_A_LANE if on_cpu else CHUNK.get(self.device.type, CHUNK["cpu"])
         self._passes: Passes[bytes | torch.Tensor, _Row | RequestError] = Passes(
             self._rows, chunk, threads, lanes=on_cpu
         )
@@ -82,6 +82,7 @@ class Classifier:
         side = spec.preprocessing.crop
         # Not torch.zeros, which would compute here, with a team of helpers for this thread.
         self._passes.settle(torch.frombuffer(bytearray(3 * side**2), dtype=torch.uint8).view(side, side, 3))
+        memory.give_back()
 
     @classmethod
     def load(cls, model_dir: Path, device: str = "cpu") -> Classifier:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from .options import JobOptions
+from .pricelist import NOT_ASKED, Price, asked
 from .session import Aws
 
 BUILT_IN = {
@@ -22,17 +21,6 @@ BUILT_IN = {
 """Dollars an hour of training in the cheaper US regions, where AWS's price list cannot be asked."""
 
 BUILT_IN_DATE = "2026-11"
-
-_PRICING_REGION = "us-east-1"
-"""The price list of all regions is asked there."""
-
-
-@dataclass(frozen=True)
-class Price:
-    """Dollars an hour of one machine, and who says so."""
-
-    dollars: float
-    source: str
 
 
 @dataclass(frozen=True)
@@ -73,42 +61,15 @@ class Estimate:
 
 def estimate(aws: Aws[JobOptions], jobs: int) -> Estimate:
     """For so many jobs of the connection's options. Never an error: a price that cannot be asked is looked up here."""
-    return Estimate(jobs, aws.options, _asked(aws) or _looked_up(aws.options.instance_type))
+    machine = aws.options.instance_type
+    return Estimate(jobs, aws.options, asked(aws, {"instanceName": machine}, _is_training) or _looked_up(machine))
 
 
 def _looked_up(instance_type: str) -> Price | None:
     dollars = BUILT_IN.get(instance_type)
-    return (
-        None if dollars is None else Price(dollars, f"{BUILT_IN_DATE}, US regions; AWS's price list was not to be had")
-    )
+    return None if dollars is None else Price(dollars, f"{BUILT_IN_DATE}, {NOT_ASKED}")
 
 
-def _asked(aws: Aws[JobOptions]) -> Price | None:
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    quick = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
-    wanted = {"instanceName": aws.options.instance_type, "regionCode": aws.region}
-    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
-    try:
-        client = aws.boto.client("pricing", region_name=_PRICING_REGION, config=quick)
-        pages = client.get_paginator("get_products").paginate(ServiceCode="AmazonSageMaker", Filters=filters)
-        found = [json.loads(product) for page in pages for product in page["PriceList"]]
-    except (BotoCoreError, ClientError, ValueError):  # no permission to ask for prices is no reason to stop
-        return None
-    dollars = [amount for product in found if _is_training(product) for amount in _hourly(product)]
-    return Price(max(dollars), f"AWS's price list, {aws.region}") if dollars else None
-
-
-def _is_training(product: dict[str, Any]) -> bool:
-    attributes = product.get("product", {}).get("attributes", {})
+def _is_training(attributes: Mapping[str, str]) -> bool:
     kind = f"{attributes.get('component', '')} {attributes.get('usagetype', '')}".lower()
     return "train" in kind and "spot" not in kind and "cluster" not in kind
-
-
-def _hourly(product: dict[str, Any]) -> Iterator[float]:
-    for term in product.get("terms", {}).get("OnDemand", {}).values():
-        for dimension in term.get("priceDimensions", {}).values():
-            amount = float(dimension.get("pricePerUnit", {}).get("USD", 0))
-            if amount:
-                yield amount
