@@ -29,7 +29,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return aws
 
     monkeypatch.setattr(command, "connect", watched)
-    monkeypatch.setattr(cost, "asked", lambda _: None)  # there is no price list in this world
+    monkeypatch.setattr(cost, "asked", lambda *_: None)  # there is no price list in this world
     for function in (command.run, command.attach):
         monkeypatch.setitem(function.__kwdefaults__, "seconds", 0.2)  # type: ignore[arg-type]
     return found
