@@ -35,7 +35,7 @@ def keep_activations() -> None:
 
 
 def give_back() -> None:
-    """Return what loading a model has left free: its file, its weights before they were folded."""
+    """Return what is free, in the middle of the heap too: what loading a model leaves, or decoding a large photo."""
     if (trim := _libc("malloc_trim")) is not None:
         trim(0)
 

@@ -12,12 +12,13 @@ import contextlib
 import io
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from PIL import Image, ImageCms
 
 from .errors import BadImage, RequestError, TooLarge, UnsupportedMedia
+from .memory import give_back
 from .spec import Preprocessing
 
 MAX_PIXELS = 50_000_000
@@ -61,6 +62,16 @@ Window = Callable[[int, int], Box]
 """Chooses, by width and height of the turned photo, the part that is shown to the network."""
 
 _big_photos = threading.Semaphore(1)
+
+
+@contextlib.contextmanager
+def _one_big_photo() -> Iterator[None]:
+    """Waits for its turn; afterwards the memory that was taken goes back, whatever was put beside it meanwhile."""
+    with _big_photos:
+        try:
+            yield
+        finally:
+            give_back()
 
 
 def _readable_formats() -> tuple[str, ...]:
@@ -154,7 +165,7 @@ def _decode(image: Image.Image, preprocessing: Preprocessing, window: Window | N
     scaled = image.format in ("JPEG", "MPO") and "progressive" not in image.info
     big = image.width * image.height > BIG_PIXELS and not scaled
     try:
-        with _big_photos if big else contextlib.nullcontext():
+        with _one_big_photo() if big else contextlib.nullcontext():
             return _scaled(image, preprocessing, window)
     except RequestError:
         raise
