@@ -10,6 +10,7 @@ TORCH_INDEX ?=
 PY := $(VENV)/bin/python
 OWN := sagemaker smdebug torchserve ray
 PEERS := litserve bentoml
+TOOLS := sam checkov ministack schemathesis
 MODEL := build/model.tar.gz
 MODEL_SOURCES := $(wildcard model_serving/*.py model_serving/classifier/*.py)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -26,7 +27,7 @@ endif
 up: $(MODEL)
 	$(PY) -m local_stack up --model $(MODEL)
 
-test: lint $(addprefix $(VENV)/.,$(OWN))
+test: lint $(addprefix $(VENV)/.,$(OWN) $(TOOLS))
 	$(PY) -m pytest
 
 lint: $(VENV)/.dev
@@ -42,6 +43,7 @@ bench: $(VENV)/.dev $(MODEL) $(addprefix $(VENV)/.,$(OWN) $(PEERS))
 	$(PY) -m bench.overhead --model $(MODEL)
 	$(PY) -m bench.decode
 	$(PY) -m bench.server
+	$(PY) -m bench.function
 	$(PY) -m bench.hosts
 	$(PY) -m bench.training
 	$(PY) -m bench.recording
@@ -79,6 +81,17 @@ $(addprefix $(VENV)/.,$(OWN) $(PEERS)): $(VENV)/.%: | $(VENV)/.dev
 	$(VENV)/$*/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
 	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 		"$$($(VENV)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/whippet.pth"
+	@touch $@
+
+# Programs, which need nothing of ours: AWS's command line for template.yaml, a scanner of it, an AWS of this machine to deploy it on,
+# and one that makes requests of an OpenAPI document.
+$(VENV)/.sam: REQUIREMENTS = aws-sam-cli==1.170.0
+$(VENV)/.checkov: REQUIREMENTS = checkov==3.3.30
+$(VENV)/.schemathesis: REQUIREMENTS = schemathesis==4.32.5
+$(VENV)/.ministack: REQUIREMENTS = ministack==1.5.33 aws-sam-translator==1.115.0 cryptography
+$(addprefix $(VENV)/.,$(TOOLS)): $(VENV)/.%: | $(VENV)/.torch
+	$(PYTHON) -m venv $(VENV)/$*
+	$(VENV)/$*/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
 	@touch $@
 
 $(VENV)/.torch:

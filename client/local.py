@@ -31,7 +31,8 @@ def started(model: str | None = None) -> Iterator[Stack]:
 
     It is stopped on the way out, whatever the way.
     """
-    command = [sys.executable, "-m", "local_stack", "up", "--json", "--port", "0"]
+    # Neither uploads nor jobs: photos are sent directly.
+    command = [sys.executable, "-m", "local_stack", "up", "--json", "--port", "0", "--no-jobs"]
     if model is not None:
         command += ["--model", model]
     with tempfile.TemporaryFile() as errors:

@@ -33,13 +33,21 @@ class Photo:
     image: bytes | ApiError
 
 
-def single(body: bytes, content_type: str) -> bytes:
+@dataclass(frozen=True)
+class Upload:
+    """A photo that was uploaded before, by its key as the caller gives it."""
+
+    key: Any
+
+
+def single(body: bytes, content_type: str) -> bytes | Upload:
     """The one photo of a request; ApiError if there is none, or it is too large or no photo."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == MULTIPART:
         return check(_field(_parts(body, content_type), "image"))
     if media_type == JSON and sniff_media_type(body[:SNIFF_BYTES]) is None:
-        return check(decode(_object(body, SINGLE_HINT).get("image"), "image"))
+        document = json_object(body, SINGLE_HINT)
+        return Upload(document["upload"]) if "upload" in document else check(decode(document.get("image"), "image"))
     return check(body)
 
 
@@ -49,7 +57,7 @@ def many(body: bytes, content_type: str) -> list[Photo]:
     if media_type == MULTIPART:
         photos = [_checked(part.name, part.content) for part in _parts(body, content_type) if part.is_photo]
     else:
-        photos = _listed(_object(body, BATCH_HINT).get("images"))
+        photos = _listed(json_object(body, BATCH_HINT).get("images"))
     if not photos:
         raise ApiError("bad_request", "The batch holds no photos.", BATCH_HINT)
     if len(photos) > MAX_BATCH:
@@ -58,16 +66,16 @@ def many(body: bytes, content_type: str) -> list[Photo]:
 
 
 BATCH_HINT = 'Send {"images": [{"id": "…", "b64": "<base64>"}]} or a multipart form with files.'
-SINGLE_HINT = 'Send the photo as it is, as multipart field "image", or as {"image": "<base64>"}.'
+SINGLE_HINT = 'Send the photo as it is, as multipart field "image", as {"image": "<base64>"}, or {"upload": "<key>"}.'
 
 
-def check(image: bytes) -> bytes:
-    """The same bytes; ApiError if they are none, too many, or start like no photo."""
+def check(image: bytes, largest: int = MAX_IMAGE_BYTES) -> bytes:
+    """The same bytes; ApiError if they are none, more than `largest`, or start like no photo."""
     if not image:
         raise ApiError("bad_image", "The photo is empty (0 bytes).", SINGLE_HINT)
-    if len(image) > MAX_IMAGE_BYTES:
-        detail = f"The photo has {len(image):,} bytes; {MAX_IMAGE_BYTES:,} can be sent directly."
-        raise ApiError("too_large", detail, "Scale it down; python -m client does so by itself.")
+    if len(image) > largest:
+        detail = f"The photo has {len(image):,} bytes; {largest:,} can be sent directly."
+        raise ApiError("too_large", detail, "Upload it first (POST /v1/uploads), or scale it down as the client does.")
     if sniff_media_type(image[:SNIFF_BYTES]) is None:
         raise ApiError("unsupported_media_type", _what(image), f"Send one of {', '.join(MEDIA_TYPES.values())}.")
     return image
@@ -93,7 +101,8 @@ def decode(text: Any, where: str) -> bytes:
         raise ApiError("bad_request", f"{where} is not valid base64.", hint) from None
 
 
-def _object(body: bytes, hint: str) -> dict[str, Any]:
+def json_object(body: bytes, hint: str) -> dict[str, Any]:
+    """The body as a JSON object; ApiError if it is none."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

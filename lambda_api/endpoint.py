@@ -31,21 +31,26 @@ class Endpoint:
         self.name = name
         self._client = client
 
-    def classify(self, image: bytes, top_k: int) -> dict[str, Any]:
-        """Predictions of one photo; ApiError with the status that the model code gave, or EndpointError."""
-        return self._invoke(image, "application/octet-stream", f"top_k={top_k}")
+    def classify(self, image: bytes, top_k: int, request_id: str) -> dict[str, Any]:
+        """Predictions of one photo; ApiError with the status that the model code gave, or EndpointError.
 
-    def classify_many(self, images: list[bytes], top_k: int) -> dict[str, Any]:
+        `request_id` goes along, here and below, so that the container's log can be found by it.
+        """
+        return self._invoke(image, "application/octet-stream", {"top_k": str(top_k), "request_id": request_id})
+
+    def classify_many(self, images: list[bytes], top_k: int, request_id: str) -> dict[str, Any]:
         """Results of many photos in one call, in order, each predictions or an error."""
         instances = [{"b64": base64.b64encode(image).decode("ascii")} for image in images]
-        return self._invoke(json.dumps({"instances": instances, "top_k": top_k}), "application/json")
+        body = json.dumps({"instances": instances, "top_k": top_k})
+        return self._invoke(body, "application/json", {"request_id": request_id})
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, request_id: str) -> dict[str, Any]:
         """Name, version, classes and input size of the model that answers now."""
-        return self._invoke('{"describe": true}', "application/json")
+        return self._invoke('{"describe": true}', "application/json", {"request_id": request_id})
 
-    def _invoke(self, body: bytes | str, content_type: str, attributes: str = "") -> dict[str, Any]:
-        extra = {"CustomAttributes": attributes} if attributes else {}
+    def _invoke(self, body: bytes | str, content_type: str, attributes: dict[str, str]) -> dict[str, Any]:
+        pairs = ",".join(f"{name}={value}" for name, value in attributes.items() if value)
+        extra = {"CustomAttributes": pairs} if pairs else {}
         try:
             answer = self._client.invoke_endpoint(
                 EndpointName=self.name, Body=body, ContentType=content_type, Accept="application/json", **extra

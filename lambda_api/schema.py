@@ -18,6 +18,21 @@ MAX_EVENT_BYTES = 6_291_456
 MAX_BODY_BYTES = 10_485_760
 """Largest request body of an API Gateway REST API, in bytes (AWS quota)."""
 
+MAX_UPLOAD_BYTES = 20_000_000
+"""Largest photo that is uploaded first, in bytes; an operator may set less. InvokeEndpoint takes 25 MB."""
+
+UPLOAD_SECONDS = 300
+"""How long the permission for an upload holds, in seconds."""
+
+RESULT_SECONDS = 900
+"""How long the address of a job's results holds, in seconds; each look at the job gives a new one."""
+
+MAX_JOB_UPLOADS = 1000
+"""Most uploads in one job."""
+
+MAX_JOB_PHOTOS = 100_000
+"""Most photos below the prefix of one job; Batch Transform is for more."""
+
 MAX_PIXELS = 50_000_000
 """Photos of more pixels are refused before decoding: a 10 kB PNG can claim 81 megapixels."""
 
@@ -31,12 +46,17 @@ MAX_BATCH_TOP_K = 100
 """Labels a photo of a batch: 100 photos of 1,000 labels each would burst Lambda's 6 MB answer."""
 
 Decision = Literal["confident", "unsure", "unknown"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+WebhookState = Literal["waiting", "delivered", "failed"]
 
 ERRORS: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The request cannot be read"),
     "bad_image": (400, "The photo cannot be read"),
+    "unauthorized": (401, "The caller is not signed in"),
     "forbidden": (403, "The API key is missing or wrong"),
-    "not_found": (404, "There is no such route"),
+    "not_found": (404, "There is no such route or job"),
+    "upload_missing": (404, "There is no such upload"),
+    "conflict": (409, "The token belongs to another request"),
     "too_large": (413, "The photo or request is too large"),
     "unsupported_media_type": (415, "The file is not a photo this API reads"),
     "bad_parameter": (422, "A parameter is out of range"),
@@ -187,6 +207,9 @@ class Limits:
     batch: int = MAX_BATCH
     top_k: int = MAX_TOP_K
     batch_top_k: int = MAX_BATCH_TOP_K
+    upload_bytes: int = MAX_UPLOAD_BYTES
+    job_uploads: int = MAX_JOB_UPLOADS
+    job_photos: int = MAX_JOB_PHOTOS
 
 
 @dataclass(frozen=True)
@@ -206,6 +229,51 @@ class Health:
 
     status: Literal["ok"]
     model: Model
+
+
+@dataclass(frozen=True)
+class UploadTicket:
+    """Answer of `POST /v1/uploads`: a form to send to `url`, all `fields` first, then the photo as `file`.
+
+    `upload` names the photo afterwards. At most `max_bytes`, within `expires_in` seconds.
+    """
+
+    upload: str
+    url: str
+    fields: dict[str, str]
+    max_bytes: int
+    expires_in: int
+    request_id: str
+
+
+@dataclass(frozen=True)
+class JobResults:
+    """Where a job's results are: JSON Lines as the client writes them, for `expires_in` seconds."""
+
+    url: str
+    expires_in: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """Answer of `POST /v1/jobs` and `GET /v1/jobs/{id}`.
+
+    `photos` are those found so far, all of them once it is `listed`; `ok` and `failed` have their result. Times are
+    ISO 8601 in UTC. `error` says why a job failed as a whole.
+    """
+
+    id: str
+    state: JobState
+    listed: bool
+    photos: int
+    ok: int
+    failed: int
+    created: str
+    finished: str | None = None
+    results: JobResults | None = None
+    error: ItemError | None = None
+    webhook: WebhookState | None = None
+    request_id: str = ""
 
 
 @dataclass(frozen=True)

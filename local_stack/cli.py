@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import logging
 import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from . import parts
 from .errors import StackError
 from .stack import KEY_VARIABLE, Description, Options, Stack
 
@@ -23,8 +21,6 @@ app = typer.Typer(help="The whole chain on one machine: no account, no Docker.",
 
 WORKERS = max(2, min(8, (os.cpu_count() or 1) + 1))
 """One more than the endpoint works on: handlers mostly wait."""
-
-Origins = Annotated[list[str] | None, typer.Option("--allow-origin", help="Web origin that may call; repeatable.")]
 
 
 def main() -> None:
@@ -49,7 +45,9 @@ def up(
     api_key: Annotated[
         str | None, typer.Option(envvar=KEY_VARIABLE, help="The API's key; made up if left out.")
     ] = None,
-    allow_origin: Origins = None,
+    allow_origin: parts.Origins = None,
+    webhook_origin: parts.WebhookOrigins = None,
+    no_jobs: Annotated[bool, typer.Option("--no-jobs", help="Without uploads and jobs: less to start.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Say it as one JSON line when ready.")] = False,
 ) -> None:
     """Start endpoint and API, say how to reach them, run until Ctrl-C.
@@ -65,7 +63,8 @@ def up(
     if not archive.is_file():
         raise StackError(f"{archive} does not exist. Make one: python -m model_serving pack --output FILE")
     key = api_key or secrets.token_urlsafe(24)
-    stack = Stack(Options(archive, key, host, port, workers, tuple(allow_origin or ())))
+    origins, webhooks = tuple(allow_origin or ()), tuple(webhook_origin or ())
+    stack = Stack(Options(archive, key, host, port, workers, origins, webhooks, not no_jobs))
     for number in stops:
         signal.signal(number, lambda *_: stack.request_stop())
     failed = True
@@ -89,12 +88,19 @@ def _tell(running: Description, logs: Path, as_json: bool) -> None:
         f"key       {running.api_key}\n"
         f"endpoint  {running.endpoint_url}/invocations\n"
         f"model     {running.model}\n"
+        f"{_storage(running)}"
         f"logs      {logs}\n\n"
         f"Try: python -m client classify photo.jpg\n"
         f"or:  curl -H 'x-api-key: {running.api_key}' -H 'Content-Type: image/jpeg' "
         f"--data-binary @photo.jpg {running.url}/v1/classify\n\n"
         "Ctrl-C stops it."
     )
+
+
+def _storage(running: Description) -> str:
+    secret = running.webhook_secret
+    lines = {"storage": running.storage_url, "webhooks": secret and f"signed with {secret}"}
+    return "".join(f"{name:<10}{value}\n" for name, value in lines.items() if value)
 
 
 @app.command()
@@ -109,35 +115,4 @@ def samples() -> None:
         typer.echo(path)
 
 
-@app.command(hidden=True)
-def gateway(
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    workers: int = 4,
-    allow_origin: Origins = None,
-) -> None:
-    """The gateway part, started by `up` with its key and the function's environment."""
-    from starlette.applications import Starlette
-
-    from model_serving import hosting
-
-    from . import template
-    from .gateway import Gateway, application
-
-    listener, url = hosting.bind(host, port)
-    hosting.announce(json.dumps({"url": url}))
-    hosting.end_with_parent()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    origins = tuple(allow_origin or ())
-    api = template.load(AllowedOrigins=",".join(origins))
-    os.environ.update(api.environment)
-    served = Gateway(api, os.environ.pop(KEY_VARIABLE), workers, origins)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await served.warm()
-        yield
-        served.close()
-
-    routes: Any = application(served).routes
-    hosting.run(Starlette(routes=routes, lifespan=lifespan), listener)
+parts.register(app)

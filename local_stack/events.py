@@ -10,7 +10,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .routes import Target
+
 ACCOUNT = "000000000000"
+STAGE = "local"
+KEY_ID = "local"
+"""By what the function knows the only key, whose value it never sees."""
+
 DEFAULT_TYPE = "application/octet-stream"
 """What a body without a Content-Type is taken for (RFC 9110, section 8.3)."""
 
@@ -20,24 +26,25 @@ def is_binary(content_types: list[str], binary_types: frozenset[str]) -> bool:
     return (content_types[-1] if content_types else DEFAULT_TYPE).partition(";")[0].strip().lower() in binary_types
 
 
-def from_request(request: Request, body: bytes, binary: bool, request_id: str, stage: str) -> dict[str, Any]:
-    """The event of a request; text bodies lose what is not UTF-8, as they do on AWS."""
+def from_request(request: Request, target: Target, body: bytes, binary: bool, request_id: str) -> dict[str, Any]:
+    """The event of a request for that route; text bodies lose what is not UTF-8, as they do on AWS."""
     headers: dict[str, list[str]] = {}
     for name, value in request.headers.items():
         headers.setdefault(name, []).append(value)
     query: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         query.setdefault(name, []).append(value)
-    path, now = request.url.path, time.time()
+    path, now = request.scope["path"], time.time()
+    key = {"apiKeyId": KEY_ID} if target.needs_key else {}
     return {
-        "resource": path,
+        "resource": target.resource,
         "path": path,
         "httpMethod": request.method,
         "headers": {name: values[-1] for name, values in headers.items()},
         "multiValueHeaders": headers,
         "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
         "multiValueQueryStringParameters": query or None,
-        "pathParameters": None,
+        "pathParameters": dict(target.parameters) or None,
         "stageVariables": None,
         "requestContext": {
             "accountId": ACCOUNT,
@@ -48,6 +55,7 @@ def from_request(request: Request, body: bytes, binary: bool, request_id: str, s
             "identity": {
                 "sourceIp": request.client.host if request.client else "",
                 "userAgent": request.headers.get("user-agent", ""),
+                **key,
             },
             "path": path,
             "protocol": f"HTTP/{request.scope.get('http_version', '1.1')}",
@@ -55,8 +63,8 @@ def from_request(request: Request, body: bytes, binary: bool, request_id: str, s
             "requestTime": datetime.fromtimestamp(now, timezone.utc).strftime("%d/%b/%Y:%H:%M:%S +0000"),
             "requestTimeEpoch": int(now * 1000),
             "resourceId": "local",
-            "resourcePath": path,
-            "stage": stage,
+            "resourcePath": target.resource,
+            "stage": STAGE,
         },
         "body": _body(body, binary),
         "isBase64Encoded": binary and bool(body),

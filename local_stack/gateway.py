@@ -24,6 +24,7 @@ from starlette.routing import Route
 from lambda_api.schema import MAX_BODY_BYTES, MAX_EVENT_BYTES, problem
 
 from . import events, workers
+from .routes import Routes, Target
 from .template import Api
 
 log = logging.getLogger("whippet.gateway")
@@ -50,6 +51,7 @@ class Gateway:
 
     def __init__(self, api: Api, api_key: str, processes: int, origins: tuple[str, ...] = ()) -> None:
         self._api = api
+        self._routes = Routes(api.routes)
         self._api_key = api_key.encode()
         self._origins = origins
         self._processes = processes
@@ -78,15 +80,16 @@ class Gateway:
         except _Refused as refused:
             response = self._problem(refused, request, request_id)
         response.headers["x-amzn-RequestId"] = request_id
+        response.headers.setdefault("X-Request-Id", request_id)
         return response
 
     async def _answer(self, request: Request, request_id: str) -> Response:
-        self._check_route(request)
+        target = self._target(request)
         if self._inside >= self._processes + WAITING:
             raise _Refused("throttled", "All workers are busy and the queue is full.", "Try again in a second.")
         self._inside += 1
         try:
-            event = await self._event(request, request_id)
+            event = await self._event(request, target, request_id)
             return events.to_response(await asyncio.wait_for(self._submit(event), INTEGRATION_SECONDS))
         except asyncio.TimeoutError:
             detail = f"The function did not answer within {INTEGRATION_SECONDS} seconds."
@@ -99,21 +102,23 @@ class Gateway:
         finally:
             self._inside -= 1
 
-    async def _event(self, request: Request, request_id: str) -> str:
+    async def _event(self, request: Request, target: Target, request_id: str) -> str:
         body = await _read(request)
         binary = events.is_binary(request.headers.getlist("content-type"), self._api.binary_types)
-        event = json.dumps(events.from_request(request, body, binary, request_id, "local"))
+        event = json.dumps(events.from_request(request, target, body, binary, request_id))
         if len(event) > MAX_EVENT_BYTES:
             raise _Refused("too_large", f"The request makes an event above {MAX_EVENT_BYTES:,} bytes.", SHRINK)
         return event
 
-    def _check_route(self, request: Request) -> None:
-        needs_key = self._api.routes.get((request.method, request.url.path))
-        if needs_key is None:
+    def _target(self, request: Request) -> Target:
+        """The route of a request, with the key where it needs one."""
+        target = self._routes.find(request.method, request.scope["path"])
+        if target is None:
             raise _Refused("not_found", "There is no such route or method.", "See /v1/openapi.json.")
         given = request.headers.get("x-api-key", "").encode("latin-1")
-        if needs_key and not hmac.compare_digest(given, self._api_key):
+        if target.needs_key and not hmac.compare_digest(given, self._api_key):
             raise _Refused("forbidden", "The API key is missing or wrong.", "Send it in the x-api-key header.")
+        return target
 
     async def _submit(self, event: str, again: bool = True) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
@@ -135,6 +140,7 @@ class Gateway:
         origin = request.headers.get("origin")
         if origin in self._origins:
             headers |= {"Access-Control-Allow-Origin": str(origin), "Vary": "Origin"}
+            headers["Access-Control-Expose-Headers"] = "retry-after, x-request-id"
         text = json.dumps(dataclasses.asdict(document))
         return Response(text, document.status, headers, "application/problem+json")
 

@@ -1,14 +1,18 @@
 """Starts the parts as processes, joins them by URLs, watches them, stops them.
 
 endpoint   python -m model_serving serve      the archive's hooks behind SageMaker's wire shape
+storage    python -m local_stack storage      S3, DynamoDB, SQS and Secrets Manager, for uploads and jobs
 gateway    python -m local_stack gateway      the Lambda handler behind API Gateway's
+worker     python -m local_stack worker       the function behind the queue
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
+import string
 import subprocess
 import sys
 import tempfile
@@ -22,6 +26,7 @@ from typing import Any
 
 from client.stack import state_file
 
+from . import resources
 from .errors import StackError
 
 READY_SECONDS = 120
@@ -29,11 +34,18 @@ READY_SECONDS = 120
 
 STOP_SECONDS = 10
 KEY_VARIABLE = "WHIPPET_STACK_KEY"
+WEBHOOK_VARIABLE = "WHIPPET_STACK_WEBHOOK_SECRET"
+
+JOB_WORKERS = 2
+"""Batches of jobs worked on at once: one is fetched while another is classified."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `up` was asked for. `workers` are requests on which each part works at once."""
+    """What `up` was asked for. `workers` are requests on which each part works at once.
+
+    `origins` are those of pages that may call, `webhook_origins` those that jobs may tell of their end.
+    """
 
     model: Path
     api_key: str
@@ -41,17 +53,26 @@ class Options:
     port: int = 8000
     workers: int = 4
     origins: tuple[str, ...] = ()
+    webhook_origins: tuple[str, ...] = ()
+    jobs: bool = True
 
 
 @dataclass(frozen=True)
 class Description:
-    """A running stack, as told to scripts and to the client."""
+    """A running stack, as told to scripts and to the client.
+
+    Without uploads and jobs the rest is empty. The AWS credentials are those of the storage, and of nothing else.
+    """
 
     url: str
     api_key: str
     endpoint_url: str
     model: str
     pid: int
+    storage_url: str = ""
+    webhook_secret: str = ""
+    aws_access_key_id: str = ""
+    aws_secret_access_key: str = ""
 
 
 class Part:
@@ -115,26 +136,48 @@ class Stack:
         self.logs.mkdir()
         self._parts: list[Part] = []
         self._stopping = threading.Event()
+        self._key_id = "AKIA" + "".join(secrets.choice(string.ascii_uppercase) for _ in range(16))
+        self._secret = secrets.token_urlsafe(30)
+        self._webhook_secret = resources.new_webhook_secret() if options.webhook_origins and options.jobs else ""
 
     def start(self) -> Description:
-        """Start both parts and wait until a request went all the way through.
+        """Start the parts and wait until a request went all the way through.
 
         StackError if one fails, KeyboardInterrupt where a stop was requested meanwhile.
         """
         options = self.options
         serve = ["model_serving", "serve", str(options.model), "--port", "0", "--json", "--with-parent"]
         endpoint = self._run("endpoint", serve, dict(os.environ))
+        storage = self._storage() if options.jobs else None
         endpoint_url = endpoint.address()
-        gateway = ["local_stack", "gateway", "--host", options.host, "--port", str(options.port)]
-        gateway += ["--workers", str(options.workers)]
-        gateway += [word for origin in options.origins for word in ("--allow-origin", origin)]
-        url = self._run("gateway", gateway, self._environment(endpoint_url)).address()
+        storage_url = storage.address() if storage else ""
+        functions = self._environment(endpoint_url, storage_url)
+        url = self._gateway(storage_url, functions).address()
+        if storage_url:
+            self._worker(storage_url, functions)
         self._await_health(url)
         if self._stopping.is_set():
             raise KeyboardInterrupt
-        description = Description(url, options.api_key, endpoint_url, str(options.model), os.getpid())
+        kept = (storage_url, self._webhook_secret, self._key_id, self._secret) if storage_url else ()
+        description = Description(url, options.api_key, endpoint_url, str(options.model), os.getpid(), *kept)
         _write_state(description)
         return description
+
+    def _gateway(self, storage_url: str, env: dict[str, str]) -> Part:
+        options = self.options
+        command = ["local_stack", "gateway", "--host", options.host, "--port", str(options.port)]
+        command += ["--workers", str(options.workers), "--storage", storage_url]
+        command += [*_each("--allow-origin", options.origins), *_each("--webhook-origin", options.webhook_origins)]
+        return self._run("gateway", command, {**env, KEY_VARIABLE: options.api_key})
+
+    def _storage(self) -> Part:
+        command = ["local_stack", "storage", *_each("--allow-origin", self.options.origins)]
+        return self._run("storage", command, {**self._aws(), WEBHOOK_VARIABLE: self._webhook_secret})
+
+    def _worker(self, storage_url: str, env: dict[str, str]) -> Part:
+        command = ["local_stack", "worker", "--workers", str(min(JOB_WORKERS, self.options.workers))]
+        command += ["--storage", storage_url, *_each("--webhook-origin", self.options.webhook_origins)]
+        return self._run("worker", command, env)
 
     def wait(self) -> None:
         """Return when `request_stop` was called; StackError as soon as a part has ended by itself."""
@@ -146,7 +189,7 @@ class Stack:
         self._stopping.set()
 
     def stop(self) -> None:
-        """Stop the gateway, then the endpoint; forget the state file if it is ours."""
+        """Stop them, the last started first; forget the state file if it is ours."""
         for part in reversed(self._parts):
             part.stop()
         _remove_state()
@@ -165,22 +208,26 @@ class Stack:
         self._parts.append(part)
         return part
 
-    def _environment(self, endpoint_url: str) -> dict[str, str]:
-        """The function's environment: made-up credentials and no AWS configuration, so that nothing can leave."""
+    def _aws(self) -> dict[str, str]:
+        """Made-up credentials and no AWS configuration, so that nothing can leave the machine."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-        env |= {
-            KEY_VARIABLE: self.options.api_key,
-            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": endpoint_url,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+        return env | {
+            "AWS_ACCESS_KEY_ID": self._key_id,
+            "AWS_SECRET_ACCESS_KEY": self._secret,
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "NO_PROXY": "127.0.0.1,localhost",
         }
+
+    def _environment(self, endpoint_url: str, storage_url: str) -> dict[str, str]:
+        """That of both functions."""
+        services = ("S3", "DYNAMODB", "SQS", "SECRETS_MANAGER") if storage_url else ()
+        addresses = {f"AWS_ENDPOINT_URL_{service}": storage_url for service in services}
+        addresses["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = endpoint_url
         # Metrics are for CloudWatch, and lines for each request would fill the log of a long run.
-        return {"POWERTOOLS_METRICS_DISABLED": "true", "POWERTOOLS_LOG_LEVEL": "WARNING", **env}
+        return {"POWERTOOLS_METRICS_DISABLED": "true", "POWERTOOLS_LOG_LEVEL": "WARNING", **self._aws(), **addresses}
 
     def _await_health(self, url: str) -> None:
         """The endpoint answers as soon as the model is loaded; until then its socket lets callers wait.
@@ -201,6 +248,10 @@ class Stack:
         for part in self._parts:
             if part.process.poll() is not None:
                 raise part.death()
+
+
+def _each(option: str, values: tuple[str, ...]) -> list[str]:
+    return [word for value in values for word in (option, value)]
 
 
 def _ask_health(url: str, healthy: threading.Event) -> None:

@@ -1,26 +1,31 @@
-"""Reads `template.yaml`, so that routes, binary types, keys and the function are declared once."""
+"""Reads `template.yaml`, so that routes, keys, both functions and what they store in are declared once."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from .errors import StackError
+from .intrinsics import Values, read
 
 _HERE = Path(__file__).parent
 _PACKAGED = _HERE / "template.yaml"
 TEMPLATE = _PACKAGED if _PACKAGED.exists() else _HERE.parent / "template.yaml"
 """Beside this module in an installed wheel, at the root of a checkout."""
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
+
 
 @dataclass(frozen=True)
 class Api:
     """What the gateway needs to know of the template.
 
-    `routes` maps (METHOD, path) to whether an API key is needed; `timeout` is the function's, in seconds.
+    `routes` maps (METHOD, path) to whether an API key is needed, parts of paths in braces as in `/v1/jobs/{id}`;
+    `timeout` is the function's, in seconds.
     """
 
     routes: dict[tuple[str, str], bool]
@@ -30,62 +35,122 @@ class Api:
     environment: dict[str, str]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short tags: `!Ref X` becomes {"Ref": "X"}."""
+@dataclass(frozen=True)
+class Worker:
+    """The function behind the queue: at most `batch_size` messages, gathered for `window` seconds, in one event."""
+
+    handler: str
+    timeout: int
+    environment: dict[str, str]
+    batch_size: int
+    window: int
+    concurrency: int
 
 
-def _tag(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    key = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.ScalarNode):
-        return {key: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {key: loader.construct_sequence(node, deep=True)}
-    raise StackError(f"the template uses !{suffix} in a way that is not understood here")
+@dataclass(frozen=True)
+class Table:
+    """The table of jobs: its keys as (name, HASH or RANGE, type), and the attribute with the time of expiry."""
+
+    keys: tuple[tuple[str, str, str], ...]
+    ttl: str
 
 
-_Loader.add_multi_constructor("!", _tag)
+@dataclass(frozen=True)
+class Queue:
+    """The queue of steps: how long a message is hidden, how often it comes, how long it is kept; in seconds."""
+
+    visibility: int
+    receives: int
+    retention: int
 
 
-def load(path: Path = TEMPLATE, **parameters: str) -> Api:
-    """The API of a template with one function, its parameters filled in; StackError if it has none."""
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
-    except (OSError, yaml.YAMLError) as error:
-        raise StackError(f"{path} cannot be read ({error}). Run from a checkout of the project.") from None
-    values = {name: spec.get("Default", "") for name, spec in document.get("Parameters", {}).items()} | parameters
-    api = _only(document, "AWS::Serverless::Api")
-    function = _only(document, "AWS::Serverless::Function")
-    needs_key = bool(api.get("Auth", {}).get("ApiKeyRequired", False))
-    variables = function.get("Environment", {}).get("Variables", {})
+@dataclass(frozen=True)
+class Storage:
+    """What the functions keep things in, the bucket apart, of which nothing need be known."""
+
+    table: Table
+    queue: Queue
+
+
+def load(path: Path = TEMPLATE, resources: Mapping[str, str] = _NONE, **parameters: str) -> Api:
+    """The API and the function behind it; StackError where the template has none.
+
+    `parameters` are text as AWS takes it, lists joined by commas. `resources` maps names such as Bucket, Jobs, Queue,
+    WebhookSecret to what the functions know them by; those left out do not exist on this machine.
+    """
+    template = _Template(path, parameters, resources)
+    function = template.properties("Function", "Handler", "Timeout")
     return Api(
-        routes=_routes(function, needs_key),
-        binary_types=frozenset(api.get("BinaryMediaTypes", [])),
+        binary_types=frozenset(template.properties("Api", "BinaryMediaTypes")["BinaryMediaTypes"]),
+        routes=template.routes(),
         handler=function["Handler"],
         timeout=int(function["Timeout"]),
-        environment={name: _resolve(value, values) for name, value in variables.items()},
+        environment=template.environment("Function"),
     )
 
 
-def _only(document: dict[str, Any], kind: str) -> dict[str, Any]:
-    found = [r["Properties"] for r in document.get("Resources", {}).values() if r["Type"] == kind]
-    if len(found) != 1:
-        raise StackError(f"the template has {len(found)} resources of type {kind}; the local gateway serves one")
-    properties: dict[str, Any] = found[0]
-    return properties
+def worker(path: Path = TEMPLATE, resources: Mapping[str, str] = _NONE, **parameters: str) -> Worker:
+    """The function behind the queue; arguments and errors as `load`."""
+    template = _Template(path, parameters, resources)
+    function = template.properties("Worker", "Handler", "Timeout", "Events")
+    (event,) = function["Events"].values()
+    source = event["Properties"]
+    return Worker(
+        handler=function["Handler"],
+        timeout=int(function["Timeout"]),
+        environment=template.environment("Worker"),
+        batch_size=int(source["BatchSize"]),
+        window=int(source["MaximumBatchingWindowInSeconds"]),
+        concurrency=int(source["ScalingConfig"]["MaximumConcurrency"]),
+    )
 
 
-def _routes(function: dict[str, Any], needs_key: bool) -> dict[tuple[str, str], bool]:
-    events = [e["Properties"] for e in function.get("Events", {}).values() if e["Type"] == "Api"]
-    return {
-        (event["Method"].upper(), event["Path"]): bool(event.get("Auth", {}).get("ApiKeyRequired", needs_key))
-        for event in events
-    }
+def storage(path: Path = TEMPLATE, **parameters: str) -> Storage:
+    """The table and the queue; errors as `load`."""
+    template = _Template(path, parameters, _NONE)
+    table = template.properties("Jobs", "AttributeDefinitions", "KeySchema", "TimeToLiveSpecification")
+    queue = template.properties("Queue", "VisibilityTimeout", "RedrivePolicy", "MessageRetentionPeriod")
+    types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
+    keys = [(each["AttributeName"], each["KeyType"]) for each in table["KeySchema"]]
+    return Storage(
+        Table(
+            tuple((name, kind, types[name]) for name, kind in keys), table["TimeToLiveSpecification"]["AttributeName"]
+        ),
+        Queue(
+            visibility=int(queue["VisibilityTimeout"]),
+            receives=int(queue["RedrivePolicy"]["maxReceiveCount"]),
+            retention=int(queue["MessageRetentionPeriod"]),
+        ),
+    )
 
 
-def _resolve(value: Any, parameters: dict[str, str]) -> str:
-    """A plain value, or a reference to a parameter; nothing else can be known on one machine."""
-    if isinstance(value, dict) and value.keys() == {"Ref"} and value["Ref"] in parameters:
-        return str(parameters[value["Ref"]])
-    if isinstance(value, (str, int, float, bool)):
-        return str(value)
-    raise StackError(f"the template's variable {value!r} cannot be resolved on one machine")
+class _Template:
+    """A template with its parameters filled in."""
+
+    def __init__(self, path: Path, parameters: Mapping[str, str], resources: Mapping[str, str]) -> None:
+        self._document = read(path)
+        self._values = Values(self._document, parameters, resources)
+
+    def properties(self, name: str, *wanted: str) -> dict[str, Any]:
+        """Some of a resource's, by its logical id, resolved; of a function with those that all functions have."""
+        resource = self._document.get("Resources", {}).get(name)
+        if resource is None:
+            raise StackError(f"the template has no resource {name}, without which nothing runs here")
+        written = resource["Properties"]
+        return {each: self._values.of(written[each]) for each in wanted}
+
+    def environment(self, name: str) -> dict[str, str]:
+        """A function's variables: those of all functions, and its own."""
+        shared = self._document.get("Globals", {}).get("Function", {}).get("Environment", {}).get("Variables", {})
+        own = self.properties(name, "Environment")["Environment"]["Variables"]
+        return {key: str(value) for key, value in {**self._values.of(shared), **own}.items()}
+
+    def routes(self) -> dict[tuple[str, str], bool]:
+        """Each operation of the API's definition, and whether it takes a key."""
+        paths = self._document["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"]
+        return {
+            (method.upper(), path): any("api_key" in way for way in self._values.of(operation.get("security", [])))
+            for path, operations in paths.items()
+            for method, operation in operations.items()
+            if method in _METHODS
+        }

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import multiprocessing
 import os
 import threading
+import time
 import uuid
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+
+log = logging.getLogger("whippet.function")
 
 FUNCTION_NAME = "whippet-local"
 _handler: Any = None
@@ -33,15 +37,94 @@ class Context:
     client_context: Any = None
     identity: Any = None
     tags: dict[str, str] = field(default_factory=dict)
+    deadline: float = field(default_factory=lambda: time.monotonic() + 120)
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda would end the process; `deadline` is by the monotonic clock."""
+        return max(0, round((self.deadline - time.monotonic()) * 1000))
 
 
 def pool(handler: str, workers: int) -> ProcessPoolExecutor:
-    """Processes with the handler loaded. Where the system can, they are forked from one that imported it."""
+    """Processes with the handler loaded."""
+    return ProcessPoolExecutor(workers, mp_context=_context(handler), initializer=_start, initargs=(handler,))
+
+
+def _context(handler: str) -> Any:
+    """How processes start: where the system can, they are forked from one that imported the handler."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload([__name__, handler.rpartition(".")[0]])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(handler,))
+    return context
+
+
+class Failed(Exception):
+    """The function did not answer: it raised, died, or took too long."""
+
+
+class Environment:
+    """One execution environment: a process that works on one event at a time, `timeout` seconds at most.
+
+    It starts with its first event; one that died is replaced with the next. No other dies with it, as in a pool.
+    """
+
+    def __init__(self, handler: str, timeout: float) -> None:
+        self._handler, self._timeout = handler, timeout
+        self._process: Any = None
+        self._pipe: Any = None
+
+    def invoke(self, event: dict[str, Any]) -> Any:
+        """The handler's answer; Failed if there is none."""
+        if self._process is None:
+            self._begin()
+        try:
+            self._pipe.send(json.dumps(event))
+            if not self._pipe.poll(self._timeout):
+                raise Failed(f"the function took more than {self._timeout:g} s")
+            done, answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(1)
+            code = self._process.exitcode
+            self.close()
+            raise Failed(f"its process ended with code {code}") from None
+        except Failed:
+            self.close()
+            raise
+        if not done:
+            raise Failed(answer)
+        return answer
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._pipe.close()
+            self._process = None
+
+    def _begin(self) -> None:
+        context = _context(self._handler)
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._handler, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+
+def _serve(handler: str, pipe: Any) -> None:
+    """An environment's process: events in, answers out, until the other end closes."""
+    _start(handler)
+    while True:
+        try:
+            event = pipe.recv()
+        except EOFError:
+            return
+        answer: tuple[bool, Any]
+        try:
+            answer = (True, invoke(event))
+        except Exception as error:
+            log.exception("the function failed")
+            answer = (False, f"the function raised {type(error).__name__}")
+        pipe.send(answer)
 
 
 def _start(handler: str) -> None:

@@ -1,7 +1,8 @@
 """SageMaker's four hooks: the same file on a laptop, in AWS's PyTorch container and under Ray Serve.
 
 Requests
-    image/* or application/octet-stream           one photo; `top_k=N` in the custom attributes header
+    image/* or application/octet-stream           one photo; `top_k=N` in the custom attributes header, which
+                                                  may also hold `request_id=…`, for the log
     application/json {"instances": [{"b64": …}], "top_k": 5}    many photos, decoded in threads, few passes
     application/json {"describe": true}           the model, its classes and input size
 
@@ -17,7 +18,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +58,9 @@ CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 JSON = "application/json"
 
 ERRORS_AS_RESULTS = "WHIPPET_ERRORS_AS_RESULTS"
+
+log = logging.getLogger("whippet.hooks")
+_REQUEST_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ def _cut(result: Labels | RequestError, top_k: int) -> Labels | RequestError:
 
 def output_fn(answer: dict[str, Any] | RequestError, accept: str | None, context: Any = None) -> tuple[str, str]:
     """JSON text and its media type; errors set their status on the context, or raise where there is none."""
+    _log(answer, context)
     if not isinstance(answer, RequestError):
         return json.dumps(answer), JSON
     if os.environ.get(ERRORS_AS_RESULTS) != "1":
@@ -134,6 +141,14 @@ def output_fn(answer: dict[str, Any] | RequestError, accept: str | None, context
             raise answer
         context.set_response_status(code=answer.status, phrase=type(answer).__name__)
     return json.dumps({"error": answer.as_dict()}), JSON
+
+
+def _log(answer: dict[str, Any] | RequestError, context: Any) -> None:
+    """One line for a request that has an id (`request_id=` in the custom attributes), to be found by it."""
+    request_id = _attributes(context).get("request_id", "")
+    if _REQUEST_ID.fullmatch(request_id):
+        status, code = (answer.status, answer.code) if isinstance(answer, RequestError) else (200, "ok")
+        log.info("request_id=%s status=%d code=%s", request_id, status, code)
 
 
 def _device(context: Any) -> str:

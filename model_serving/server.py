@@ -28,8 +28,8 @@ from .errors import ArchiveError
 
 log = logging.getLogger("whippet.endpoint")
 
-MAX_BODY_BYTES = 6 * 1024 * 1024
-"""SageMaker's limit of an InvokeEndpoint body, in bytes."""
+MAX_BODY_BYTES = 25 * 1024 * 1024
+"""SageMaker's limit of an InvokeEndpoint body, in bytes: 25 MB by its pages on payloads, where its API model says 6."""
 
 QUEUE = 100
 """Requests that may wait, TorchServe's default."""

@@ -72,8 +72,12 @@ class Tab:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         window = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", **window)
-        self.call("Page.navigate", url=path.as_uri())
-        self.until(f"location.href === {json.dumps(path.as_uri())} && document.readyState === 'complete'")
+        self.visit(path.as_uri())
+
+    def visit(self, url: str) -> None:
+        """Go to an address and wait until all of it is there."""
+        self.call("Page.navigate", url=url)
+        self.until(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
     def until(self, script: str, seconds: float = 60) -> None:
         """Wait until the script is true."""

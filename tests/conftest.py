@@ -132,3 +132,9 @@ def stack(archive: Path) -> Iterator[Description]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+@pytest.fixture
+def own_state(tmp_path: Path) -> dict[str, str]:
+    """A state file of its own, for a stack that is going to be killed."""
+    return {"WHIPPET_STATE_FILE": str(tmp_path / "own" / "stack.json")}

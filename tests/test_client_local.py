@@ -60,7 +60,7 @@ def test_a_run_with_its_own_stack(api: FakeApi, fake_stack: Path) -> None:
     result = CliRunner().invoke(app, ["classify", "a.jpg", "--local", "--model", "my.tar.gz"])
     assert result.exit_code == 0
     assert len(api.posts) == 1
-    assert (fake_stack / "args").read_text() == "up --json --port 0 --model my.tar.gz"
+    assert (fake_stack / "args").read_text() == "up --json --port 0 --no-jobs --model my.tar.gz"
     assert (fake_stack / "ended").exists()
 
 

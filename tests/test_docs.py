@@ -19,6 +19,7 @@ import training.data.cli
 import training.settings
 from lambda_api import schema
 from lambda_api.settings import Settings
+from local_stack.intrinsics import read
 from model_serving.aws.options import EndpointOptions
 from model_serving.aws.prices import CostOptions
 from model_serving.aws.transform import TransformOptions
@@ -35,7 +36,7 @@ TRAINING = "".join(
 )
 SERVING = "".join(
     (ROOT / "docs" / name).read_text(encoding="utf-8")
-    for name in ("cli.md", "hosts.md", "deploy.md", "operations.md", "transform.md")
+    for name in ("cli.md", "hosts.md", "deploy.md", "endpoints.md", "transform.md")
 )
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
@@ -85,6 +86,17 @@ def test_every_variable_is_documented() -> None:
         assert f"`{name}`" in TRAINING, name
 
 
+def test_every_parameter_alarm_and_output_of_the_stack_is_documented() -> None:
+    """docs/operations.md has each parameter in its table, each alarm with what to do."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    template = read(ROOT / "template.yaml")
+    tables = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    alarms = [name for name, part in template["Resources"].items() if part["Type"] == "AWS::CloudWatch::Alarm"]
+    assert len(alarms) > 5
+    for name in [*template["Parameters"], *alarms]:
+        assert f"`{name}`" in tables, name
+
+
 def test_nothing_ignored_is_tracked() -> None:
     """No build output in the repository."""
     if not (ROOT / ".git").exists():
@@ -122,7 +134,7 @@ def test_shown_commands_exist(document: Path) -> None:
         ("search.md", SearchOptions),
         ("sagemaker.md", JobOptions),
         ("deploy.md", EndpointOptions),
-        ("operations.md", CostOptions),
+        ("endpoints.md", CostOptions),
         ("transform.md", TransformOptions),
     ],
 )

@@ -18,41 +18,8 @@ import pytest
 
 from lambda_api import schema
 from local_stack.workers import Context
-from model_serving.server import Context as EndpointContext
-from model_serving.server import application
+from tests.api_world import MODEL, PHOTO, PREDICTIONS, Scripted, call, event, function, multipart
 from tests.conftest import ROOT
-from tests.photos import jpeg
-from tests.servers import serving
-
-PHOTO = jpeg()
-PREDICTIONS = [{"label": f"class {i}", "class_id": str(i), "score": round(0.5 / (i + 1), 3)} for i in range(9)]
-MODEL = {"name": "dogs", "version": "abc"}
-
-
-class Scripted:
-    """Hooks that answer like ours, or fail as told, and remember what came."""
-
-    def __init__(self) -> None:
-        self.failure: tuple[int, str] | None = None
-        self.bodies: list[bytes] = []
-
-    def __call__(self, body: bytes, content_type: str | None, context: EndpointContext) -> tuple[str, str]:
-        """The scripted answer."""
-        self.bodies.append(body)
-        if self.failure:
-            context.set_response_status(self.failure[0])
-            return self.failure[1], "application/json"
-        if content_type != "application/json":
-            answer: dict[str, Any] = {"predictions": PREDICTIONS, "decision": "unsure", "model": MODEL}
-            answer["timings_ms"] = {"forward": 1}
-        elif b"describe" in body:
-            answer = {**MODEL, "classes": [{"class_id": "1", "label": "one"}], "input": {"resize": 256, "crop": 224}}
-        else:
-            count = len(json.loads(body)["instances"])
-            results: list[Any] = [{"predictions": PREDICTIONS[:2], "decision": "confident"}] * count
-            results[-1] = {"error": {"status": 400, "code": "bad_image", "detail": "damaged", "hint": "resend"}}
-            answer = {"results": results, "model": MODEL, "timings_ms": {}}
-        return json.dumps(answer), "application/json"
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +31,7 @@ def hooks() -> Scripted:
 @pytest.fixture(scope="module")
 def handler(hooks: Scripted) -> Iterator[Any]:
     """The real handler with boto3 pointed at a local endpoint."""
-    with serving(application(hooks, 2)) as url, pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "ENDPOINT_NAME": "whippet",
-            "ALLOWED_ORIGINS": "https://app.example, https://other.example",
-            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url,
-            "AWS_ACCESS_KEY_ID": "x",
-            "AWS_SECRET_ACCESS_KEY": "x",
-            "AWS_REGION": "us-east-1",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
+    with function(hooks):
         from lambda_api.app import handler
 
         yield handler
@@ -82,47 +39,7 @@ def handler(hooks: Scripted) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _forget(hooks: Scripted) -> None:
-    hooks.failure = None
-    hooks.bodies.clear()
-
-
-def event(
-    method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None, **query: str
-) -> dict[str, Any]:
-    """A REST proxy event as API Gateway sends it."""
-    binary = isinstance(body, bytes)
-    return {
-        "resource": path,
-        "path": path,
-        "httpMethod": method,
-        "headers": headers or {},
-        "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
-        "queryStringParameters": query or None,
-        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
-        "pathParameters": None,
-        "requestContext": {"requestId": "id-1", "stage": "prod", "path": path, "httpMethod": method, "identity": {}},
-        "body": base64.b64encode(body).decode() if isinstance(body, bytes) else body,
-        "isBase64Encoded": binary,
-    }
-
-
-def call(
-    handler: Any, method: str, path: str, body: Any = None, headers: Any = None, **query: str
-) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """Status, document and headers of the handler's response."""
-    response = handler(event(method, path, body, headers, **query), Context("request"))
-    headers = {name.lower(): values[-1] for name, values in response["multiValueHeaders"].items()}
-    return response["statusCode"], json.loads(response["body"]), headers
-
-
-def multipart(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, dict[str, str]]:
-    """A form with (field name, file name, content) parts, by the requests library."""
-    import requests
-
-    files = [(name, (file_name, content)) for name, file_name, content in parts]
-    prepared = requests.Request("POST", "http://x", files=files).prepare()
-    assert isinstance(prepared.body, bytes)
-    return prepared.body, {"content-type": prepared.headers["Content-Type"]}
+    hooks.forget()
 
 
 JPEG = {"content-type": "image/jpeg"}
@@ -318,6 +235,32 @@ def test_cors_allow_list(handler: Any, origin: str, allowed: bool) -> None:
     response = handler(event("OPTIONS", "/v1/classify", None, {"Origin": origin}), Context("request"))
     assert response["statusCode"] in (200, 204)
     assert (origin in response["multiValueHeaders"].get("Access-Control-Allow-Origin", [])) == allowed
+
+
+def test_every_answer_tells_its_request(handler: Any, hooks: Scripted) -> None:
+    """The gateway's id is in the body, in a header that pages may read, and goes on to the endpoint."""
+    asked = [("POST", "/v1/classify", PHOTO), ("POST", "/v1/classify", b"text"), ("GET", "/v1/openapi.json", None)]
+    asked += [("GET", "/", None), ("GET", "/v1/health", None), ("GET", "/nowhere", None), ("GET", "/v1/model", None)]
+    for method, path, body in asked:
+        response = handler(event(method, path, body, {**JPEG, "Origin": "https://app.example"}), Context("request"))
+        assert response["multiValueHeaders"]["X-Request-Id"] == ["id-1"], path
+        assert response["multiValueHeaders"]["Vary"] == ["Origin"], path
+        exposed = response["multiValueHeaders"]["Access-Control-Expose-Headers"]
+        assert exposed == ["location,retry-after,x-request-id"]
+    assert hooks.attributes == ["top_k=5,request_id=id-1", "request_id=id-1", "request_id=id-1"]
+
+
+def test_without_bucket_and_table_there_are_no_uploads_and_jobs(handler: Any) -> None:
+    """404 with what to do instead, and a limit of nothing."""
+    for method, path, body in (
+        ("POST", "/v1/uploads", None),
+        ("POST", "/v1/classify", json.dumps({"upload": "a" * 22})),
+        ("POST", "/v1/jobs", json.dumps({"prefix": "s3://a/b"})),
+        ("GET", "/v1/jobs/x", None),
+    ):
+        status, answer, _ = call(handler, method, path, body, IN_JSON)
+        assert (status, answer["code"]) == (404, "not_found"), path
+    assert call(handler, "GET", "/v1/model")[1]["limits"]["upload_bytes"] == 0
 
 
 @pytest.fixture

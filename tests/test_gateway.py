@@ -21,7 +21,15 @@ from local_stack.template import Api
 from tests.servers import serving
 
 API = Api(
-    routes={("POST", "/v1/x"): True, ("GET", "/open"): False, ("OPTIONS", "/v1/x"): False, ("POST", "/open"): False},
+    routes={
+        ("POST", "/v1/x"): True,
+        ("GET", "/open"): False,
+        ("OPTIONS", "/v1/x"): False,
+        ("POST", "/open"): False,
+        ("GET", "/v1/things/{id}"): True,
+        ("GET", "/v1/things/{id}/parts/{part}"): True,
+        ("GET", "/v1/things/all"): False,
+    },
     binary_types=frozenset({"image/jpeg", "application/octet-stream"}),
     handler="tests.echo_handler.handler",
     timeout=28,
@@ -107,6 +115,14 @@ def test_binary_answers(url: str) -> None:
         ("DELETE", "/v1/x", KEY, 404),
         ("GET", "/nowhere", KEY, 404),
         ("GET", "/v1/x/../../etc/passwd", KEY, 404),
+        ("POST", "/v1/x%3Fa", KEY, 404),
+        ("POST", "/v1/x/", KEY, 404),
+        ("GET", "/v1/things/7", {}, 403),
+        ("GET", "/v1/things/7", KEY, 201),
+        ("GET", "/v1/things/", KEY, 404),
+        ("GET", "/v1/things/7/8", KEY, 404),
+        ("GET", "/v1/things/7%2F8", KEY, 404),
+        ("DELETE", "/v1/things/7", KEY, 404),
     ],
 )
 def test_routes_and_keys(url: str, method: str, path: str, headers: dict[str, Any], status: int) -> None:
@@ -119,6 +135,25 @@ def test_routes_and_keys(url: str, method: str, path: str, headers: dict[str, An
         assert problem["status"] == status
         assert problem["hint"]
         assert problem["request_id"] == answer.headers["x-amzn-requestid"]
+    assert answer.headers["x-request-id"] == answer.headers["x-amzn-requestid"]
+
+
+def test_parts_of_the_path(url: str) -> None:
+    """They come decoded, by the names in the template; a path without any goes before one with."""
+    event = requests.get(f"{url}/v1/things/a%3F%20%C3%A9/parts/2", headers=KEY, timeout=9).json()["event"]
+    assert event["pathParameters"] == {"id": "a? é", "part": "2"}
+    assert event["resource"] == event["requestContext"]["resourcePath"] == "/v1/things/{id}/parts/{part}"
+    assert event["path"] == "/v1/things/a? é/parts/2"
+    exact = requests.get(f"{url}/v1/things/all", timeout=9).json()["event"]
+    assert (exact["resource"], exact["pathParameters"]) == ("/v1/things/all", None)
+
+
+def test_the_function_knows_the_key_by_its_id(url: str) -> None:
+    """Where one was needed, as on AWS; its value is nobody's business."""
+    identity = post(url, b"x").json()["event"]["requestContext"]["identity"]
+    assert identity["apiKeyId"] == "local"
+    assert "apiKey" not in identity
+    assert "apiKeyId" not in requests.get(f"{url}/open", timeout=9).json()["event"]["requestContext"]["identity"]
 
 
 def test_own_errors_have_cors_headers(url: str) -> None:
@@ -127,6 +162,8 @@ def test_own_errors_have_cors_headers(url: str) -> None:
         answer = requests.post(f"{url}/v1/x", headers={"Origin": origin}, timeout=9)
         assert answer.status_code == 403
         assert (answer.headers.get("access-control-allow-origin") == origin) == allowed
+        exposed = answer.headers.get("access-control-expose-headers", "")
+        assert (exposed == "retry-after, x-request-id") == allowed
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -18,7 +18,7 @@ RULES = {
     "code/ of the archive": (SERVED, {"classifier", "inference"}, {"torch", "torchvision"}),
     "Ray Serve's entrance": (["model_serving/ray_deployment.py"], {"inference", "classifier"}, {"torch"}),
     "the archive's probe": (["model_serving/probe.py"], {"inference", "batch_handler"}, set()),
-    "the function": (["lambda_api/*.py"], set(), {"boto3", "botocore"}),
+    "the function": (["lambda_api/**/*.py"], set(), {"boto3", "botocore"}),
     "the client": (["client/*.py"], {"client", "lambda_api.schema"}, {"boto3", "botocore"}),
     "training": (
         ["training/**/*.py"],

@@ -58,6 +58,19 @@ def test_top_k_by_custom_attributes(model: Classifier, attributes: str, count: i
     assert len(call(model, PHOTO, "image/jpeg", attributes)[1]["predictions"]) == count
 
 
+def test_a_request_can_be_found_by_its_id(model: Classifier, caplog: pytest.LogCaptureFixture) -> None:
+    """The id that came along is in the log with what became of the photo; a forged one writes no line of its own."""
+    caplog.set_level("INFO", "whippet.hooks")
+    call(model, PHOTO, "image/jpeg", "top_k=2,request_id=0b0c-1")
+    call(model, b"text", "image/jpeg", "request_id=0b0c-2")
+    call(model, PHOTO, "image/jpeg", "request_id=a\nforged status=200")
+    call(model, PHOTO, "image/jpeg")
+    assert caplog.messages == [
+        "request_id=0b0c-1 status=200 code=ok",
+        "request_id=0b0c-2 status=415 code=unsupported_media_type",
+    ]
+
+
 @pytest.mark.parametrize("top_k", ["0", "-1", "1001", "five", "", "9" * 5000])
 def test_bad_top_k(model: Classifier, top_k: str) -> None:
     """422 and a reason."""

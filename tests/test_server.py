@@ -123,7 +123,7 @@ def test_crash_in_a_hook(url: str) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_body_limit(url: str, chunked: bool) -> None:
-    """Six megabytes pass, one byte more does not, declared or not."""
+    """25 megabytes pass, one byte more does not, declared or not."""
     for extra, status in ((0, 200), (1, 413)):
         body = b"x" * (MAX_BODY_BYTES + extra)
         data: Any = iter([body[:1000], body[1000:]]) if chunked else body

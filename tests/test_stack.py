@@ -26,16 +26,11 @@ from local_stack.stack import Description
 from model_serving.probe import HOSTILE
 from tests.conftest import ROOT, described, photo_folder, start_stack
 from tests.photos import encode, jpeg, sample, sample_image, save
+from tests.running import classify, parts
 
 pytestmark = pytest.mark.stack
 
 LABELS = {"chelsea.png": "tiger cat", "coffee.png": "espresso", "rocket.jpg": "missile", "camera.png": "tripod"}
-
-
-def classify(stack: Description, body: bytes, content_type: str = "image/jpeg", **query: str) -> requests.Response:
-    """One photo, raw."""
-    headers = {"x-api-key": stack.api_key, "Content-Type": content_type}
-    return requests.post(f"{stack.url}/v1/classify", body, params=query, headers=headers, timeout=60)
 
 
 def run_client(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -173,21 +168,9 @@ def test_shrinking_keeps_labels(stack: Description) -> None:
     assert changed <= len(plain) / 100, f"{changed} of {len(plain)}"
 
 
-def parts(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
-    """The running parts of a stack by their module."""
-    children = psutil.Process(process.pid).children()
-    return {child.cmdline()[2]: child for child in children}
-
-
 def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:
     """Whether all of them end in time."""
     return not psutil.wait_procs(processes, timeout=seconds)[1]
-
-
-@pytest.fixture
-def own_state(tmp_path: Path) -> dict[str, str]:
-    """A state file of its own, for a stack that is going to be killed."""
-    return {"WHIPPET_STATE_FILE": str(tmp_path / "own" / "stack.json")}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -198,7 +181,7 @@ def test_clean_end(archive: Path, own_state: dict[str, str], number: signal.Sign
     with start_stack(archive, env={**own_state, "TMPDIR": str(folder)}) as process:
         stack = described(process)
         everything = psutil.Process(process.pid).children(recursive=True)
-        assert len(everything) >= 6
+        assert len(everything) >= 8
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -215,7 +198,7 @@ def test_clean_end(archive: Path, own_state: dict[str, str], number: signal.Sign
 def test_stop_while_starting(archive: Path, own_state: dict[str, str], number: signal.Signals) -> None:
     """A stop before the model is loaded does not wait for it, and nothing is announced."""
     with start_stack(archive, env=own_state) as process:
-        while len(psutil.Process(process.pid).children()) < 2:
+        while len(psutil.Process(process.pid).children()) < 4:
             time.sleep(0.01)
         everything = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
@@ -230,7 +213,7 @@ def test_a_killed_handler_costs_no_request(archive: Path, own_state: dict[str, s
         stack = described(process)
         with ThreadPoolExecutor(4) as pool:
             answers = [pool.submit(classify, stack, sample("coffee.png")) for _ in range(60)]
-            gateway = parts(process)["local_stack"]
+            gateway = parts(process)["gateway"]
             time.sleep(0.3)
             workers = [p for p in gateway.children(recursive=True) if p.memory_info().rss > 40e6]
             workers[-1].kill()
@@ -241,7 +224,7 @@ def test_a_killed_handler_costs_no_request(archive: Path, own_state: dict[str, s
 
 
 def test_killed_supervisor_leaves_nothing_behind(archive: Path, own_state: dict[str, str]) -> None:
-    """kill -9 of `up` itself: endpoint, gateway and workers end too."""
+    """kill -9 of `up` itself: all parts and their workers end too."""
     with start_stack(archive, env=own_state) as process:
         described(process)
         everything = psutil.Process(process.pid).children(recursive=True)
@@ -249,7 +232,7 @@ def test_killed_supervisor_leaves_nothing_behind(archive: Path, own_state: dict[
         assert gone(everything)
 
 
-@pytest.mark.parametrize("part", ["model_serving", "local_stack"])
+@pytest.mark.parametrize("part", ["serve", "gateway", "storage", "worker"])
 def test_a_crash_is_seen_and_told(archive: Path, own_state: dict[str, str], part: str) -> None:
     """Whichever part is killed: one message with what happened and where the logs are, exit 1, all stopped."""
     with start_stack(archive, env=own_state) as process:
@@ -258,8 +241,7 @@ def test_a_crash_is_seen_and_told(archive: Path, own_state: dict[str, str], part
         parts(process)[part].kill()
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
-    name = {"model_serving": "endpoint", "local_stack": "gateway"}[part]
-    assert f"the {name} was killed by signal 9" in errors
+    assert f"the {part.replace('serve', 'endpoint')} was killed by signal 9" in errors
     assert "logs are in" in errors
     assert "Traceback" not in errors
     assert gone(everything)
@@ -279,7 +261,7 @@ def test_endpoint_killed_during_a_folder_run(archive: Path, own_state: dict[str,
             deadline = time.monotonic() + 60
             while (not results.exists() or results.stat().st_size < 5000) and time.monotonic() < deadline:
                 time.sleep(0.01)
-            parts(process)["model_serving"].kill()
+            parts(process)["serve"].kill()
             _, errors = client.communicate(timeout=120)
         process.wait(30)
     assert client.returncode == 1, errors

@@ -1,0 +1,165 @@
+"""Step `photo`: fetch what a few messages name, ask the endpoint, write the lines down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..endpoint import endpoint, of_item
+from ..errors import ApiError, EndpointError
+from ..schema import MAX_IMAGE_BYTES, ItemError
+from ..settings import settings
+from ..uploads import uploads
+from .listing import finish_if_complete
+from .queue import Received, queue
+from .store import JobRecord, Line, PhotoRecord, jobs
+
+log = logging.getLogger(__name__)
+
+GROUP_BYTES = MAX_IMAGE_BYTES * 3 // 4
+"""Most bytes of photos in one call: in base64 no more than the 4 MB that serverless endpoints take."""
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A photo's bytes, and when work on it began."""
+
+    received: Received
+    photo: PhotoRecord
+    data: bytes
+    started: float
+
+
+def run(job: JobRecord, received: list[Received], deadline: float) -> list[Received]:
+    """Those that must come again: the endpoint was at fault and it is not their last try, or the time is up.
+
+    `deadline` is when the last call of the endpoint may begin, by the monotonic clock.
+    """
+    if not job.active:
+        return []
+    by_key = {one.message.photo: one for one in received}
+    open_photos = [photo for photo in jobs().photos(job.id, list(by_key)) if not photo.line]
+    again: list[Received] = []
+    lines: list[Line] = []
+    for photo, outcome in _outcomes(job, [(by_key[photo.sort_key], photo) for photo in open_photos], deadline):
+        if outcome is None:
+            queue().later(by_key[photo.sort_key])
+            again.append(by_key[photo.sort_key])
+        else:
+            lines.append(outcome)
+    if lines:
+        jobs().record(job.id, lines)
+        for line in lines:
+            if line.photo.upload:
+                uploads().drop(line.photo.upload)
+    finish_if_complete(job.id)
+    return again
+
+
+def _outcomes(
+    job: JobRecord, todo: list[tuple[Received, PhotoRecord]], deadline: float
+) -> Iterator[tuple[PhotoRecord, Line | None]]:
+    """Each photo's line, or None where it must be tried again."""
+    group: list[_Fetched] = []
+    for received, photo in todo:
+        started = time.perf_counter()
+        if received.tries >= settings().queue_receives:
+            # It came back though nobody asked for it: the worker has died on it, time and again.
+            detail = f"The worker stopped {received.tries - 1} times while it had this photo."
+            yield photo, _failed(photo, ApiError("internal", detail, "Look at the photo, then at the worker's log."))
+            continue
+        try:
+            data = uploads().read(photo.bucket, photo.key)
+        except ApiError as error:
+            yield photo, _unless_tried_again(received, photo, error, started)
+            continue
+        if group and sum(len(one.data) for one in group) + len(data) > GROUP_BYTES:
+            yield from _asked(job, group, deadline)
+            group = []
+        group.append(_Fetched(received, photo, data, started))
+    if group:
+        yield from _asked(job, group, deadline)
+
+
+def _asked(job: JobRecord, group: list[_Fetched], deadline: float) -> Iterator[tuple[PhotoRecord, Line | None]]:
+    """One call for all; where it is refused as a whole, one for each. None of them where there is no time for it."""
+    if time.monotonic() > deadline:
+        yield from ((one.photo, None) for one in group)
+        return
+    try:
+        answer, results = _call(job, [one.data for one in group])
+    except ApiError as error:
+        if isinstance(error, EndpointError) or len(group) == 1:
+            for one in group:
+                yield one.photo, _unless_tried_again(one.received, one.photo, error, one.started)
+        else:
+            for one in group:
+                yield from _asked(job, [one], deadline)
+        return
+    for one, result in zip(group, results, strict=True):
+        yield one.photo, _line(one, result, answer["model"])
+
+
+def _call(job: JobRecord, images: list[bytes]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A lone photo as it is, since base64 would add a third to what may be large."""
+    if len(images) == 1:
+        answer = endpoint().classify(images[0], job.top_k, job.id)
+        return answer, [answer]
+    answer = endpoint().classify_many(images, job.top_k, job.id)
+    return answer, answer["results"]
+
+
+def _unless_tried_again(received: Received, photo: PhotoRecord, error: ApiError, started: float) -> Line | None:
+    """None while it may still pass; the last try that is made is the one before the last that is possible."""
+    if isinstance(error, EndpointError) and received.tries < settings().queue_receives - 1:
+        log.warning("a photo is tried again: %s, try %d", error.code, received.tries)
+        return None
+    return _failed(photo, error, started)
+
+
+def _line(one: _Fetched, result: dict[str, Any], model: dict[str, str]) -> Line:
+    digest = hashlib.sha256(one.data).hexdigest()
+    if "error" in result:
+        failure = of_item(result["error"])
+        return _written(one.photo, digest, error=failure.as_item(), started=one.started, model=model)
+    return _written(one.photo, digest, result=result, started=one.started, model=model)
+
+
+def _failed(photo: PhotoRecord, error: ApiError, started: float | None = None) -> Line:
+    return _written(photo, None, error=error.as_item(), started=started)
+
+
+def unfinished(photo: PhotoRecord) -> Line:
+    """The line of a photo whose job was cancelled before its turn."""
+    error = ApiError("conflict", "The job was cancelled before this photo's turn.", "Start another job for it.")
+    return _failed(photo, error)
+
+
+def _written(
+    photo: PhotoRecord,
+    digest: str | None,
+    result: dict[str, Any] | None = None,
+    error: ItemError | None = None,
+    started: float | None = None,
+    model: dict[str, str] | None = None,
+) -> Line:
+    """The line as the client writes one."""
+    failure = {name: value for name, value in asdict(error).items() if name != "status"} if error else None
+    document = {
+        "path": photo.path,
+        "sha256": digest,
+        "status": "error" if error else "ok",
+        "predictions": result["predictions"] if result else [],
+        "decision": result["decision"] if result else None,
+        "error": failure,
+        "model": model["name"] if model else None,
+        "version": model["version"] if model else None,
+        "ms": round((time.perf_counter() - started) * 1e3, 1) if started else 0.0,
+    }
+    text = json.dumps(document, ensure_ascii=False)
+    return Line(replace(photo, line=text), text, error is None)

@@ -1,0 +1,113 @@
+"""Photos that are uploaded first: a permission to put one into the bucket, then its bytes, then its end.
+
+An upload is known by a random key that its sender alone was told. Uploads that nobody asks for expire in a day.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from . import body
+from .current import not_here
+from .errors import ApiError, EndpointError
+from .schema import MEDIA_TYPES, UPLOAD_SECONDS, UploadTicket
+from .settings import settings
+
+log = logging.getLogger(__name__)
+
+FOLDER = "uploads/"
+_KEY = re.compile(r"[A-Za-z0-9_-]{22}")
+_MISSING = frozenset({"NoSuchKey", "404", "AccessDenied", "403"})
+"""Without the right to list the bucket, S3 says AccessDenied of an object that is not there."""
+
+
+class Uploads:
+    """Those of one bucket; `largest` is in bytes."""
+
+    def __init__(self, bucket: str, largest: int, client: Any) -> None:
+        self._bucket, self._largest, self._client = bucket, largest, client
+
+    def ticket(self, content_type: str, request_id: str) -> UploadTicket:
+        """Permission for one photo of that media type; ApiError for a type that is not taken."""
+        if content_type not in MEDIA_TYPES:
+            detail = f"{content_type[:80]!r} is no media type of a photo that is read here."
+            raise ApiError("unsupported_media_type", detail, f"Say one of {', '.join(MEDIA_TYPES)}.")
+        key = secrets.token_urlsafe(16)
+        form = self._client.generate_presigned_post(
+            self._bucket,
+            FOLDER + key,
+            Fields={"Content-Type": content_type},
+            Conditions=[{"Content-Type": content_type}, ["content-length-range", 1, self._largest]],
+            ExpiresIn=UPLOAD_SECONDS,
+        )
+        return UploadTicket(key, form["url"], form["fields"], self._largest, UPLOAD_SECONDS, request_id)
+
+    def take(self, key: str) -> bytes:
+        """The photo's bytes; ApiError where there is none, or it is too large or no photo."""
+        return self.read(self._bucket, FOLDER + require_key(key))
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """Any object that may be read, checked to be a photo; errors as `take`."""
+        try:
+            answer = self._client.get_object(Bucket=bucket, Key=key)
+            if answer["ContentLength"] > self._largest:
+                answer["Body"].close()
+                detail = f"The photo has {answer['ContentLength']:,} bytes; {self._largest:,} are taken."
+                raise ApiError("too_large", detail, "Scale it down; python -m client does so by itself.")
+            data: bytes = answer["Body"].read()
+        except ClientError as error:
+            raise _of_aws(error) from None
+        except BotoCoreError as error:
+            log.warning("GetObject failed: %s", type(error).__name__)
+            raise _unreachable() from None
+        return body.check(data, self._largest)
+
+    def drop(self, key: str) -> None:
+        """Remove an upload. Where that fails it is logged: the bucket removes it in a day."""
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=FOLDER + key)
+        except (ClientError, BotoCoreError) as error:
+            log.warning("DeleteObject failed: %s", type(error).__name__)
+
+
+def require_key(key: Any) -> str:
+    """The same key; ApiError for what can be none."""
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise ApiError("bad_request", "The upload's key is none.", "Send `upload` as POST /v1/uploads answered it.")
+    return key
+
+
+def _of_aws(error: ClientError) -> ApiError:
+    code = error.response.get("Error", {}).get("Code", "")
+    if code in _MISSING:
+        detail = "There is no such photo, or it may not be read."
+        return ApiError("upload_missing", detail, "Upload it again: an upload is gone once it was classified.")
+    log.warning("GetObject failed: %s", code)
+    return _unreachable()
+
+
+def _unreachable() -> EndpointError:
+    return EndpointError("endpoint_unavailable", "The photo cannot be fetched now.", "Try again in a few seconds.")
+
+
+@cache
+def uploads() -> Uploads:
+    """This process's uploads; ApiError where the deployment has no bucket."""
+    if not settings().bucket:
+        raise not_here("uploads")
+    return Uploads(settings().bucket, settings().upload_bytes, s3())
+
+
+@cache
+def s3() -> Any:
+    """Signed by the region's own address: that of a new bucket elsewhere would redirect a form, which loses it."""
+    config = Config(signature_version="s3v4", connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3})
+    return boto3.client("s3", config=config)
