@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -121,9 +122,10 @@ def test_large_photos_go_alone_and_as_they_are(world: JobWorld, handler: Any) ->
 
 def test_a_prefix_of_many_pages(world: JobWorld, handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each object once, sorted by name, odd and very long names too; folders' markers are no photos."""
+    from lambda_api import uploads
     from lambda_api.jobs import listing
 
-    first = listing.s3()
+    first = uploads.s3()
     small = lambda **given: first.list_objects_v2(**given, MaxKeys=7)  # noqa: E731
     monkeypatch.setattr(listing, "s3", lambda: type("Small", (), {"list_objects_v2": staticmethod(small)}))
     long = "2026/" + "d" * 900
@@ -166,10 +168,10 @@ def test_a_worker_that_dies_loses_and_doubles_nothing(
     world: JobWorld, handler: Any, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it stops, its messages come again and the job ends the same."""
-    from lambda_api.jobs import classify, listing, store
+    from lambda_api.jobs import classify, queue, store
 
     places: dict[str, tuple[Any, str]] = {
-        "after the list": (listing.queue().__class__, "send"),
+        "after the list": (queue.Queue, "send"),
         "after the answer": (store.Jobs, "record"),
         "after the record": (classify, "finish_if_complete"),
         "before the end": (store.Jobs, "finish"),
@@ -189,6 +191,38 @@ def test_a_worker_that_dies_loses_and_doubles_nothing(
     done = state(handler, job)
     assert (done["state"], done["photos"], done["ok"], done["failed"]) == ("done", 4, 4, 0)
     assert [line["path"] for line in lines(handler, job)] == [f"dog {n}.jpg" for n in range(4)]
+
+
+def test_a_photo_that_kills_workers_takes_no_other_along(
+    world: JobWorld, handler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the third try on photos go one by one, each first in its turn; only the deadly one ends as an error."""
+    from lambda_api.jobs import classify
+    from lambda_api.worker import handler as worker
+
+    items = uploaded(world, handler, 10)
+    deadly = PHOTO + b"deadly"
+    world.put(f"uploads/{items[4]['upload']}", deadly, BUCKET)
+    job = start(handler, uploads=items)
+    world.deliver()
+    ask = classify._call
+
+    def call_model(record: Any, images: list[bytes]) -> Any:
+        if deadly in images:
+            raise SystemExit("killed")
+        return ask(record, images)
+
+    monkeypatch.setattr(classify, "_call", call_model)
+    records = world.received()
+    for tries in range(1, 11):
+        for record in records:
+            record["attributes"]["ApproximateReceiveCount"] = str(tries)
+        with contextlib.suppress(SystemExit):
+            answer = worker({"Records": records}, Context("request"))
+    assert answer["batchItemFailures"] == []
+    world.work()
+    found = {line["path"]: line["error"] and line["error"]["code"] for line in lines(handler, job)}
+    assert found == {item["id"]: "internal" if item is items[4] else None for item in items}
 
 
 def test_a_busy_endpoint_is_waited_for(world: JobWorld, handler: Any) -> None:

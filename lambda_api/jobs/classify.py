@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 GROUP_BYTES = MAX_IMAGE_BYTES * 3 // 4
 """Most bytes of photos in one call: in base64 no more than the 4 MB that serverless endpoints take."""
 
+ONE_BY_ONE = 3
+"""From so many tries on each photo is asked for and written down alone."""
+
 
 @dataclass(frozen=True)
 class _Fetched:
@@ -42,6 +45,23 @@ def run(job: JobRecord, received: list[Received], deadline: float) -> list[Recei
     """
     if not job.active:
         return []
+    again = [one for together in _apart(received) for one in _run(job, together, deadline)]
+    finish_if_complete(job.id)
+    return again
+
+
+def _apart(received: list[Received]) -> list[list[Received]]:
+    """All together, as a rule. What came often may hold a photo that workers die on, and one death is that of a whole
+    event: then one by one, and at each try another first, so that what stands behind the deadly one has its turn.
+    """
+    tries = max(one.tries for one in received)
+    if tries < ONE_BY_ONE:
+        return [received]
+    first = tries % len(received)
+    return [[one] for one in received[first:] + received[:first]]
+
+
+def _run(job: JobRecord, received: list[Received], deadline: float) -> list[Received]:
     by_key = {one.message.photo: one for one in received}
     open_photos = [photo for photo in jobs().photos(job.id, list(by_key)) if not photo.line]
     again: list[Received] = []
@@ -57,7 +77,6 @@ def run(job: JobRecord, received: list[Received], deadline: float) -> list[Recei
         for line in lines:
             if line.photo.upload:
                 uploads().drop(line.photo.upload)
-    finish_if_complete(job.id)
     return again
 
 
