@@ -70,12 +70,18 @@ class Uploads:
             raise _unreachable() from None
         return body.check(data, self._largest)
 
-    def drop(self, key: str) -> None:
-        """Remove an upload. Where that fails it is logged: the bucket removes it in a day."""
+    def drop(self, *keys: str) -> None:
+        """Remove uploads. Where that fails it is logged: the bucket removes them in a day."""
+        if not keys:
+            return
+        objects = [{"Key": FOLDER + key} for key in keys]
         try:
-            self._client.delete_object(Bucket=self._bucket, Key=FOLDER + key)
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
         except (ClientError, BotoCoreError) as error:
-            log.warning("DeleteObject failed: %s", type(error).__name__)
+            log.warning("DeleteObjects failed: %s", type(error).__name__)
+        else:
+            for error in answer.get("Errors", []):
+                log.warning("DeleteObjects failed: %s", error.get("Code"))
 
 
 def require_key(key: Any) -> str:

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -30,7 +31,7 @@ ONE_BY_ONE = 3
 
 @dataclass(frozen=True)
 class _Fetched:
-    """A photo's bytes, and when work on it began."""
+    """A photo's bytes, and when work on its message began."""
 
     received: Received
     photo: PhotoRecord
@@ -74,9 +75,7 @@ def _run(job: JobRecord, received: list[Received], deadline: float) -> list[Rece
             lines.append(outcome)
     if lines:
         jobs().record(job.id, lines)
-        for line in lines:
-            if line.photo.upload:
-                uploads().drop(line.photo.upload)
+        uploads().drop(*(line.photo.upload for line in lines if line.photo.upload))
     return again
 
 
@@ -84,18 +83,19 @@ def _outcomes(
     job: JobRecord, todo: list[tuple[Received, PhotoRecord]], deadline: float
 ) -> Iterator[tuple[PhotoRecord, Line | None]]:
     """Each photo's line, or None where it must be tried again."""
-    group: list[_Fetched] = []
+    started = time.perf_counter()
+    possible = []
     for received, photo in todo:
-        started = time.perf_counter()
-        if received.tries >= settings().queue_receives:
-            # It came back though nobody asked for it: the worker has died on it, time and again.
-            detail = f"The worker stopped {received.tries - 1} times while it had this photo."
-            yield photo, _failed(photo, ApiError("internal", detail, "Look at the photo, then at the worker's log."))
+        if received.tries < settings().queue_receives:
+            possible.append((received, photo))
             continue
-        try:
-            data = uploads().read(photo.bucket, photo.key)
-        except ApiError as error:
-            yield photo, _unless_tried_again(received, photo, error, started)
+        # It came back though nobody asked for it: the worker has died on it, time and again.
+        detail = f"The worker stopped {received.tries - 1} times while it had this photo."
+        yield photo, _failed(photo, ApiError("internal", detail, "Look at the photo, then at the worker's log."))
+    group: list[_Fetched] = []
+    for (received, photo), data in zip(possible, _read([photo for _, photo in possible]), strict=True):
+        if isinstance(data, ApiError):
+            yield photo, _unless_tried_again(received, photo, data, started)
             continue
         if group and sum(len(one.data) for one in group) + len(data) > GROUP_BYTES:
             yield from _asked(job, group, deadline)
@@ -103,6 +103,20 @@ def _outcomes(
         group.append(_Fetched(received, photo, data, started))
     if group:
         yield from _asked(job, group, deadline)
+
+
+def _read(photos: list[PhotoRecord]) -> list[bytes | ApiError]:
+    """The bytes of each, or why there are none; all at once, since each mostly waits for S3."""
+    source = uploads()
+
+    def read(photo: PhotoRecord) -> bytes | ApiError:
+        try:
+            return source.read(photo.bucket, photo.key)
+        except ApiError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, len(photos))) as pool:
+        return list(pool.map(read, photos))
 
 
 def _asked(job: JobRecord, group: list[_Fetched], deadline: float) -> Iterator[tuple[PhotoRecord, Line | None]]:
