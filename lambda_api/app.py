@@ -101,13 +101,13 @@ def classify(top_k: TopK = DEFAULT_TOP_K) -> Classification:
 
 def _uploaded(key: Any, top_k: int) -> dict[str, Any]:
     """The endpoint's answer to an upload, which is gone then; it stays where the endpoint is at fault."""
-    image = uploads().take(key)
     try:
-        answer = endpoint().classify(image, top_k, request_id())
+        answer = endpoint().classify(uploads().take(key), top_k, request_id())
     except EndpointError:
         raise
-    except ApiError:
-        uploads().drop(key)
+    except ApiError as error:
+        if error.code not in ("bad_request", "upload_missing", "not_found"):
+            uploads().drop(key)
         raise
     uploads().drop(key)
     return answer

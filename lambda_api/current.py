@@ -38,11 +38,23 @@ def request_id() -> str:
 
 
 def caller() -> str:
-    """Who asks: the signed-in user, the AWS identity, or the id of the API key (never its value); "" for nobody."""
-    context: dict[str, Any] = router.current_event.get("requestContext") or {}
+    """Who asks."""
+    return caller_of(router.current_event.get("requestContext") or {})
+
+
+def caller_of(context: dict[str, Any]) -> str:
+    """The signed-in user, the AWS identity, or the id of the API key (never its value); "" for nobody.
+
+    Of a role without its session, whose name changes; of an identity pool, whose users share roles, the user's id.
+    """
     claims = (context.get("authorizer") or {}).get("claims") or {}
     identity = context.get("identity") or {}
-    return str(claims.get("sub") or identity.get("userArn") or identity.get("apiKeyId") or "")
+    known = (claims.get("sub"), identity.get("cognitoIdentityId"), _without_session(identity.get("userArn") or ""))
+    return str(next(filter(None, known), None) or identity.get("apiKeyId") or "")
+
+
+def _without_session(arn: str) -> str:
+    return arn.rpartition("/")[0] if ":assumed-role/" in arn else arn
 
 
 def parameter(name: str) -> str:

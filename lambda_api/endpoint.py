@@ -88,6 +88,9 @@ def _of_aws(error: ClientError) -> ApiError:
     log.warning("InvokeEndpoint failed: %s", code)
     if code in ("ThrottlingException", "TooManyRequestsException"):
         return EndpointError("throttled", "The model endpoint has too many requests.", LATER)
+    if code in ("413", "RequestEntityTooLarge"):
+        detail = "The model endpoint does not take so many bytes."
+        return ApiError("too_large", detail, "Scale the photo down; python -m client does so by itself.")
     if code in ("ValidationError", "ValidationException"):
         detail = "The model endpoint does not exist or is not in service yet."
         return EndpointError("endpoint_unavailable", detail, "Deploy it, or wait until it is in service.")

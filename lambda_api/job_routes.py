@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 from http import HTTPStatus
 
@@ -12,13 +13,17 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from .current import caller, document, not_here, request_id
 from .errors import ApiError
-from .jobs import finish, request
+from .jobs import finish, listing, request
 from .jobs.queue import Message, queue
 from .jobs.store import JobRecord, jobs, now
 from .schema import Job
 from .settings import settings
 
 router = APIGatewayRouter()  # type: ignore[no-untyped-call]  # powertools leaves it untyped
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+LONGEST_SECONDS = 26 * 3600
+"""A job that is older is not worked on any more: messages live a day."""
+
 POLL_SECONDS = 5
 """What Retry-After says of a job that goes on."""
 
@@ -56,8 +61,8 @@ def describe_job(id: str) -> Response[Job]:  # noqa: A002  # the contract calls 
 def cancel_job(id: str) -> Response[Job]:  # noqa: A002
     """Photos under way may still be classified; the results say of the others that they were not."""
     job = _own(id)
-    if jobs().end(job.id, "cancelled"):
-        queue().send(Message(job.id, "finish"))
+    jobs().end(job.id, "cancelled")
+    listing.see_to_the_end(job.id)
     return _answer(_own(id), HTTPStatus.OK)
 
 
@@ -69,10 +74,19 @@ def _require_jobs() -> None:
 def _own(identifier: str) -> JobRecord:
     """The caller's job; another's is as good as none."""
     _require_jobs()
-    job = jobs().job(identifier)
+    job = jobs().job(identifier) if _ID.fullmatch(identifier) else None
     if job is None or job.owner != caller():
         raise ApiError("not_found", "There is no such job.", "Jobs are known for two days, to those who began them.")
-    return job
+    return _in_time(job)
+
+
+def _in_time(job: JobRecord) -> JobRecord:
+    """The job, ended where its messages and photos must have expired: nobody is to wait for it."""
+    if not job.active or job.age < LONGEST_SECONDS:
+        return job
+    detail = "The job was not done within a day, after which its messages and uploads are gone."
+    listing.fail(job.id, ApiError("internal", detail, "Begin it again; the worker's log says what held it up."))
+    return jobs().job(job.id) or job
 
 
 def _identifier(token: str) -> str:

@@ -11,7 +11,7 @@ from .schema import (
     DEFAULT_TOP_K,
     ERRORS,
     MAX_BATCH,
-    MAX_BATCH_TOP_K,
+    MAX_JOB_TOP_K,
     MAX_JOB_UPLOADS,
     MEDIA_TYPES,
 )
@@ -153,7 +153,7 @@ def _job_body() -> dict[str, Any]:
     uploads = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_JOB_UPLOADS}
     prefix = {"type": "string", "pattern": "^s3://", "description": "Of the bucket the API was deployed with"}
     properties = {
-        "top_k": {"type": "integer", "minimum": 1, "maximum": MAX_BATCH_TOP_K, "default": DEFAULT_TOP_K},
+        "top_k": {"type": "integer", "minimum": 1, "maximum": MAX_JOB_TOP_K, "default": DEFAULT_TOP_K},
         "token": {
             "type": "string",
             "minLength": 1,

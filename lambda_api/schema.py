@@ -33,6 +33,9 @@ MAX_JOB_UPLOADS = 1000
 MAX_JOB_PHOTOS = 100_000
 """Most photos below the prefix of one job; Batch Transform is for more."""
 
+MAX_JOB_TOP_K = 20
+"""Labels a photo of a job: 100,000 lines of a hundred would be more than a function's disk."""
+
 MAX_PIXELS = 50_000_000
 """Photos of more pixels are refused before decoding: a 10 kB PNG can claim 81 megapixels."""
 
@@ -210,6 +213,7 @@ class Limits:
     upload_bytes: int = MAX_UPLOAD_BYTES
     job_uploads: int = MAX_JOB_UPLOADS
     job_photos: int = MAX_JOB_PHOTOS
+    job_top_k: int = MAX_JOB_TOP_K
 
 
 @dataclass(frozen=True)

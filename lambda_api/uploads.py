@@ -80,8 +80,8 @@ class Uploads:
         except (ClientError, BotoCoreError) as error:
             log.warning("DeleteObjects failed: %s", type(error).__name__)
         else:
-            for error in answer.get("Errors", []):
-                log.warning("DeleteObjects failed: %s", error.get("Code"))
+            for left in answer.get("Errors", []):
+                log.warning("DeleteObjects failed: %s", left.get("Code"))
 
 
 def require_key(key: Any) -> str:
@@ -114,6 +114,14 @@ def uploads() -> Uploads:
 
 @cache
 def s3() -> Any:
-    """Signed by the region's own address: that of a new bucket elsewhere would redirect a form, which loses it."""
-    config = Config(signature_version="s3v4", connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3})
+    """Addresses are the region's own, which botocore takes for this style alone: S3's global one redirects forms, which
+    lose their body, and knows no bucket of newer regions.
+    """
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "virtual"},
+        connect_timeout=2,
+        read_timeout=5,
+        retries={"total_max_attempts": 3},
+    )
     return boto3.client("s3", config=config)

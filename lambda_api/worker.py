@@ -22,7 +22,7 @@ from .settings import settings
 SERVICE = os.getenv("POWERTOOLS_SERVICE_NAME", "whippet-jobs")  # powertools would prefer a name given here to it
 
 LEFT_SECONDS = 35
-"""No call of the endpoint begins later than so many seconds before the end: it takes up to 27."""
+"""No step and no call of the endpoint, which takes up to 27, begins later than so many seconds before the end."""
 
 logger = Logger(service=SERVICE)
 metrics = Metrics(namespace="Whippet", service=SERVICE)
@@ -44,7 +44,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             again.append(record["messageId"])  # until it is with the dead letters
         else:
             grouped[received.message.job, received.message.task].append(received)
-    for (job, task), messages in grouped.items():
+    # Webhooks last: they wait for strangers.
+    for (job, task), messages in sorted(grouped.items(), key=lambda group: group[0][1] == "notify"):
         again += [one.id for one in _attempt(job, task, messages, deadline)]
     metrics.add_metric("JobRetries", MetricUnit.Count, len(again))
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in again]}
@@ -53,6 +54,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def _attempt(identifier: str, task: str, messages: list[Received], deadline: float) -> list[Received]:
     """A step of one job; whatever it stumbles over, the steps of other jobs are done."""
     logger.append_keys(correlation_id=identifier)
+    if time.monotonic() > deadline:
+        for one in messages:
+            queue().later(one)
+        return messages
     try:
         return _step(identifier, task, messages, deadline)
     except Exception:

@@ -55,7 +55,7 @@ class Gateway:
         self._api_key = api_key.encode()
         self._origins = origins
         self._processes = processes
-        self._pool = workers.pool(api.handler, processes)
+        self._pool = workers.pool(api.handler, processes, api.timeout)
         self._inside = 0
 
     async def warm(self) -> None:
@@ -129,7 +129,7 @@ class Gateway:
             # A killed worker breaks the whole pool. The first to notice replaces it; each event is tried once
             # more, since on Lambda only the killed one would be lost and handlers keep no state.
             if self._pool is pool:
-                self._pool = workers.pool(self._api.handler, self._processes)
+                self._pool = workers.pool(self._api.handler, self._processes, self._api.timeout)
             if not again:
                 raise
         return await self._submit(event, again=False)

@@ -70,7 +70,7 @@ class Scope:
 
     def sign(self, credentials: Credentials, text: str) -> str:
         """The signature of a text, in hexadecimal; Refused for another's credential."""
-        if not hmac.compare_digest(self.key_id, credentials.key_id):
+        if not hmac.compare_digest(self.key_id.encode(), credentials.key_id.encode()):
             raise Refused(
                 "InvalidAccessKeyId", 403, "The AWS Access Key Id you provided does not exist in our records."
             )
@@ -81,7 +81,8 @@ class Scope:
 
     def canonical(self, date: str, canonical_request: str) -> str:
         """The text to sign for a request."""
-        digest = hashlib.sha256(canonical_request.encode("latin-1")).hexdigest()
+        # What was sent is latin-1 by now; what a query's percent signs stood for may be more, and was signed by nobody.
+        digest = hashlib.sha256(canonical_request.encode("latin-1", "replace")).hexdigest()
         return "\n".join((ALGORITHM, date, f"{self.day}/{self.region}/{self.service}/aws4_request", digest))
 
 
@@ -115,7 +116,7 @@ def check_presigned(request: Signed, query: Mapping[str, str], credentials: Cred
             "AuthorizationQueryParametersError", 400, "The query parameters of the signature are not complete."
         )
     lifetime = query["X-Amz-Expires"]
-    if not lifetime.isdecimal() or int(lifetime) > LONGEST_SECONDS:
+    if not lifetime.isdecimal() or len(lifetime) > 9 or int(lifetime) > LONGEST_SECONDS:
         raise Refused("AuthorizationQueryParametersError", 400, "X-Amz-Expires must be less than a week (in seconds).")
     scope = Scope.parse(query["X-Amz-Credential"])
     text = _canonical(request, query["X-Amz-SignedHeaders"].split(";"), "UNSIGNED-PAYLOAD")

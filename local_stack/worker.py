@@ -72,6 +72,9 @@ class Poller:
             except (BotoCoreError, ClientError) as error:
                 log.warning("the queue cannot be asked: %s", error)
                 self._stopping.wait(RETRY_SECONDS)
+            except Exception:  # no process to be had, for example: jobs must not stand still for ever
+                log.exception("a batch could not be handed over")
+                self._stopping.wait(RETRY_SECONDS)
 
     def _batch(self) -> list[dict[str, Any]]:
         """The next messages: what is there when the first has come and the window is over."""

@@ -21,6 +21,8 @@ log = logging.getLogger("whippet.function")
 
 FUNCTION_NAME = "whippet-local"
 _handler: Any = None
+_timeout = 28.0
+"""The function's, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,16 @@ class Context:
     client_context: Any = None
     identity: Any = None
     tags: dict[str, str] = field(default_factory=dict)
-    deadline: float = field(default_factory=lambda: time.monotonic() + 120)
+    deadline: float = field(default_factory=lambda: time.monotonic() + _timeout)
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until Lambda would end the process; `deadline` is by the monotonic clock."""
         return max(0, round((self.deadline - time.monotonic()) * 1000))
 
 
-def pool(handler: str, workers: int) -> ProcessPoolExecutor:
-    """Processes with the handler loaded."""
-    return ProcessPoolExecutor(workers, mp_context=_context(handler), initializer=_start, initargs=(handler,))
+def pool(handler: str, workers: int, timeout: float) -> ProcessPoolExecutor:
+    """Processes with the handler loaded, which learns that it has `timeout` seconds for an event."""
+    return ProcessPoolExecutor(workers, mp_context=_context(handler), initializer=_start, initargs=(handler, timeout))
 
 
 def _context(handler: str) -> Any:
@@ -105,14 +107,14 @@ class Environment:
     def _begin(self) -> None:
         context = _context(self._handler)
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._handler, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(self._handler, self._timeout, theirs), daemon=True)
         self._process.start()
         theirs.close()
 
 
-def _serve(handler: str, pipe: Any) -> None:
+def _serve(handler: str, timeout: float, pipe: Any) -> None:
     """An environment's process: events in, answers out, until the other end closes."""
-    _start(handler)
+    _start(handler, timeout)
     while True:
         try:
             event = pipe.recv()
@@ -127,9 +129,10 @@ def _serve(handler: str, pipe: Any) -> None:
         pipe.send(answer)
 
 
-def _start(handler: str) -> None:
+def _start(handler: str, timeout: float) -> None:
     """Load the handler; end with the gateway, even if that was killed."""
-    global _handler
+    global _handler, _timeout
+    _timeout = timeout
     module, _, name = handler.rpartition(".")
     _handler = getattr(importlib.import_module(module), name)
     threading.Thread(target=_end_with_parent, daemon=True).start()

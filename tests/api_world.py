@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -129,6 +130,11 @@ def _forget() -> None:
         function.cache_clear()
 
 
+def worker_time(seconds: float = 120) -> Context:
+    """The context of a worker that has so many seconds left."""
+    return Context("request", deadline=time.monotonic() + seconds)
+
+
 BUCKET, TABLE, QUEUE, SOURCE = "whippet-photos", "whippet-jobs", "whippet-queue", "holiday"
 SECRET = b"twenty-four random bytes"
 
@@ -181,7 +187,7 @@ class JobWorld:
         for record in records:
             if tries:
                 record["attributes"]["ApproximateReceiveCount"] = str(tries)
-        answer = handler({"Records": records}, Context("request"))
+        answer = handler({"Records": records}, worker_time())
         self.delete(records, {item["itemIdentifier"] for item in answer["batchItemFailures"]})
         return len(records)
 

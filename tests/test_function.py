@@ -250,6 +250,24 @@ def test_every_answer_tells_its_request(handler: Any, hooks: Scripted) -> None:
     assert hooks.attributes == ["top_k=5,request_id=id-1", "request_id=id-1", "request_id=id-1"]
 
 
+@pytest.mark.parametrize(
+    ("identity", "authorizer", "caller"),
+    [
+        ({"apiKeyId": "k1", "apiKey": "secret"}, {}, "k1"),
+        ({"userArn": "arn:aws:sts::1:assumed-role/App/session-7"}, {}, "arn:aws:sts::1:assumed-role/App"),
+        ({"userArn": "arn:aws:iam::1:user/path/ann"}, {}, "arn:aws:iam::1:user/path/ann"),
+        ({"userArn": "arn:aws:sts::1:assumed-role/Pool/x", "cognitoIdentityId": "id-9"}, {}, "id-9"),
+        ({"apiKeyId": "k1"}, {"claims": {"sub": "ann"}}, "ann"),
+        ({}, {}, ""),
+    ],
+)
+def test_who_asks(identity: dict[str, str], authorizer: dict[str, Any], caller: str) -> None:
+    """A role's next session is the same caller, another user of an identity pool is not; no key's value is kept."""
+    from lambda_api.current import caller_of
+
+    assert caller_of({"identity": identity, "authorizer": authorizer}) == caller
+
+
 def test_without_bucket_and_table_there_are_no_uploads_and_jobs(handler: Any) -> None:
     """404 with what to do instead, and a limit of nothing."""
     for method, path, body in (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import requests
 
 from lambda_api import schema
 from local_stack.workers import Context
-from tests.api_world import BUCKET, MODEL, PHOTO, SOURCE, JobWorld, call, event, job_world
+from tests.api_world import BUCKET, MODEL, PHOTO, SOURCE, JobWorld, call, event, job_world, worker_time
 
 IN_JSON = {"content-type": "application/json"}
 PREFIX = f"s3://{SOURCE}/2026/"
@@ -163,17 +162,20 @@ def test_messages_that_come_twice_count_once(world: JobWorld, handler: Any) -> N
     assert len(lines(handler, job)) == 5
 
 
-@pytest.mark.parametrize("step", ["after the list", "after the answer", "after the record", "before the end"])
+@pytest.mark.parametrize(
+    "step", ["after the list", "after the page", "after the answer", "after the record", "before the end"]
+)
 def test_a_worker_that_dies_loses_and_doubles_nothing(
     world: JobWorld, handler: Any, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it stops, its messages come again and the job ends the same."""
-    from lambda_api.jobs import classify, queue, store
+    from lambda_api.jobs import classify, listing, queue, store
 
     places: dict[str, tuple[Any, str]] = {
         "after the list": (queue.Queue, "send"),
         "after the answer": (store.Jobs, "record"),
-        "after the record": (classify, "finish_if_complete"),
+        "after the page": (listing, "see_to_the_end"),
+        "after the record": (classify, "see_to_the_end"),
         "before the end": (store.Jobs, "finish"),
     }
     job = start(handler, uploads=uploaded(world, handler, 4))
@@ -218,7 +220,7 @@ def test_a_photo_that_kills_workers_takes_no_other_along(
         for record in records:
             record["attributes"]["ApproximateReceiveCount"] = str(tries)
         with contextlib.suppress(SystemExit):
-            answer = worker({"Records": records}, Context("request"))
+            answer = worker({"Records": records}, worker_time())
     assert answer["batchItemFailures"] == []
     world.work()
     found = {line["path"]: line["error"] and line["error"]["code"] for line in lines(handler, job)}
@@ -316,6 +318,12 @@ def test_cancelled(world: JobWorld, handler: Any) -> None:
         ({"prefix": f"s3://{SOURCE}/"}, "bad_parameter"),
         ({"prefix": PREFIX, "top_k": 0}, "bad_parameter"),
         ({"prefix": PREFIX, "top_k": True}, "bad_parameter"),
+        ({"prefix": PREFIX, "top_k": 21}, "bad_parameter"),
+        ({"prefix": PREFIX + "x" * 2000}, "bad_request"),
+        ({"prefix": PREFIX + "\ud800"}, "bad_request"),
+        ({"prefix": PREFIX, "token": "\ud800"}, "bad_parameter"),
+        ({"prefix": PREFIX, "webhook": "https://["}, "bad_parameter"),
+        ({"prefix": PREFIX, "webhook": "https://hooks.example/" + "x" * 3000}, "bad_parameter"),
         ({"prefix": PREFIX, "token": ""}, "bad_parameter"),
         ({"prefix": PREFIX, "webhook": "https://evil.example/x"}, "bad_parameter"),
         ({"prefix": PREFIX, "webhook": "https://hooks.example@evil.example/x"}, "bad_parameter"),
@@ -331,7 +339,7 @@ def test_refused(world: JobWorld, handler: Any, document: dict[str, Any], code: 
     assert world.received() == []
 
 
-@pytest.mark.parametrize("job", ["nothing", "../x", "a" * 22])
+@pytest.mark.parametrize("job", ["nothing", "../x", "a" * 22, "a" * 3000])
 def test_unknown_jobs(handler: Any, job: str) -> None:
     """As those that were forgotten."""
     assert call(handler, "GET", f"/v1/jobs/{job}")[0] == 404
@@ -367,7 +375,7 @@ def test_photos_wait_where_the_time_is_up(world: JobWorld, handler: Any) -> None
     job = start(handler, uploads=uploaded(world, handler, 2))
     world.deliver()
     records = world.received()
-    answer = worker({"Records": records}, Context("request", deadline=time.monotonic() + 20))
+    answer = worker({"Records": records}, worker_time(20))
     assert len(answer["batchItemFailures"]) == len(records) == 2
     assert world.hooks.bodies == []
     world.show_again()
@@ -383,7 +391,7 @@ def test_a_message_that_is_none_of_ours_stops_no_other(world: JobWorld, handler:
     records = world.received()
     for body in ("{", "[]", '{"job": "x", "task": "photo", "other": 1}'):
         records.append({**records[0], "messageId": body, "body": body})
-    answer = worker({"Records": records}, Context("request"))
+    answer = worker({"Records": records}, worker_time())
     assert [item["itemIdentifier"] for item in answer["batchItemFailures"]] == [one["messageId"] for one in records[1:]]
     world.work()
     assert state(handler, job)["ok"] == 1

@@ -211,12 +211,20 @@ def test_a_link_to_a_result(store: Storage) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("X-Amz-Expires=300", "X-Amz-Expires=9000"), ("results", "uploads"), ("Signature=", "Signature=0"), (KEY_ID, "x")],
+    [
+        ("X-Amz-Expires=300", "X-Amz-Expires=9000"),
+        ("X-Amz-Expires=300", "X-Amz-Expires=" + "9" * 5000),
+        ("results", "uploads"),
+        ("Signature=", "Signature=0"),
+        (KEY_ID, "x"),
+        (KEY_ID, "%E2%82%AC"),
+        ("SignedHeaders=host", "SignedHeaders=host%3B%E2%82%AC"),
+    ],
 )
 def test_a_tampered_link(store: Storage, old: str, new: str) -> None:
     """Neither longer nor for another object."""
     answer = requests.get(link(store).replace(old, new), timeout=9)
-    assert answer.status_code == 403
+    assert answer.status_code in (400, 403)
     assert "{}" not in answer.text
 
 

@@ -51,7 +51,7 @@ def test_alarms_go_to_the_topic() -> None:
     """All of them, when something begins and when it ends, and the budget; each says what it means."""
     resources = stack(MonthlyBudget="50", AlarmEmail="a@b.org")
     alarms = of_type(resources, "CloudWatch::Alarm")
-    assert len(alarms) == 9
+    assert len(alarms) == 10
     for name, alarm in alarms.items():
         assert alarm["AlarmActions"] == alarm["OKActions"] == ["AlarmTopic"], name
         assert alarm["TreatMissingData"] == "notBreaching"
@@ -74,7 +74,8 @@ def test_alarms_watch_this_stack() -> None:
         "ServerErrors": {"whippet", "prod"},
         "SlowRequests": {"whippet", "prod"},
         "Throttles": {"Function"},
-        "FunctionErrors": {"Function", "Function:live", f"{version()}.Version"},
+        "FunctionErrors": {"Function"},
+        "NewVersionErrors": {"Function", "Function:live", f"{version()}.Version"},
         "ModelErrors": {"whippet"},
         "EndpointErrors": {"whippet", "AllTraffic"},
         "WorkerErrors": {"Worker"},
@@ -156,15 +157,23 @@ def test_a_changed_parameter_makes_a_version(changed: dict[str, str]) -> None:
     assert after["FunctionAliaslive"]["Properties"]["FunctionVersion"] == f"{version(**changed)}.Version"
 
 
+def parameters_of(document: dict[str, Any], value: Any) -> set[str]:
+    """The parameters that a value depends on, those of its conditions too."""
+    text, before = json.dumps(value), ""
+    while text != before:
+        before = text
+        named = {name: it for name, it in document["Conditions"].items() if f'"{name}"' in text}
+        text = json.dumps([value, named])
+    return {name for name in document["Parameters"] if re.search(rf"\b{name}\b", text)}
+
+
 def test_every_parameter_of_the_function_is_in_its_description() -> None:
     """One that its variables are made of, and that is not, would be without effect until the code is changed."""
     document = intrinsics.read(template.TEMPLATE)
-    names = re.compile("|".join(rf"\b{name}\b" for name in document["Parameters"]))
-    function = document["Globals"]["Function"]
-    used = set(names.findall(json.dumps([function["Environment"], function["VpcConfig"]])))
-    assert used == set(
-        names.findall(json.dumps(document["Resources"]["FunctionWatching"]["Properties"]["Description"]))
-    )
+    function, own = document["Globals"]["Function"], document["Resources"]["Function"]["Properties"]
+    used = parameters_of(document, [function["Environment"], function["VpcConfig"], own["SnapStart"]])
+    assert "Warm" in used
+    assert used == parameters_of(document, document["Resources"]["FunctionWatching"]["Properties"]["Description"])
 
 
 @pytest.mark.parametrize(
@@ -196,7 +205,7 @@ def test_canary() -> None:
     resources = stack(Canary="true")
     group = resources["FunctionDeploymentGroup"]["Properties"]
     assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
-    assert [each["Name"] for each in group["AlarmConfiguration"]["Alarms"]] == ["FunctionErrors", "ServerErrors"]
+    assert [each["Name"] for each in group["AlarmConfiguration"]["Alarms"]] == ["NewVersionErrors", "ServerErrors"]
     alarms = [resources[each["Name"]]["Properties"] for each in group["AlarmConfiguration"]["Alarms"]]
     assert all(each["Period"] * each.get("DatapointsToAlarm", each["EvaluationPeriods"]) < 300 for each in alarms)
     assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]

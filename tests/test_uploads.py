@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lambda_api import schema
-from tests.api_world import BUCKET, PHOTO, PREDICTIONS, JobWorld, call, job_world
+from tests.api_world import BUCKET, PHOTO, PREDICTIONS, JobWorld, Scripted, call, function, job_world
 
 IN_JSON = {"content-type": "application/json"}
 BIG = PHOTO + bytes(schema.MAX_IMAGE_BYTES)
@@ -71,6 +71,17 @@ def test_an_upload_is_classified_once(world: JobWorld, handler: Any) -> None:
     assert classify(handler, key) == (404, {**classify(handler, key)[1], "code": "upload_missing"})
 
 
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "af-south-1"])
+def test_forms_lead_to_the_regions_own_address(region: str) -> None:
+    """S3's global address redirects them, and a browser's form is lost on the way."""
+    with function(Scripted(), BUCKET="photos", AWS_REGION=region, AWS_DEFAULT_REGION=region):
+        from lambda_api.app import handler
+
+        ticket = call(handler, "POST", "/v1/uploads")[1]
+    host = "photos.s3.amazonaws.com" if region == "us-east-1" else f"photos.s3.{region}.amazonaws.com"
+    assert ticket["url"] == f"https://{host}/"
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [(b"%PDF-1.7", "unsupported_media_type"), (PHOTO + bytes(20_000_000), "too_large"), (b"", "bad_image")],
@@ -81,6 +92,7 @@ def test_what_is_no_photo_never_reaches_the_endpoint(world: JobWorld, handler: A
     status, answer = classify(handler, upload(world, handler, data))
     assert (status, answer["code"]) == (schema.ERRORS[code][0], code)
     assert world.hooks.bodies == []
+    assert world.names() == []
 
 
 @pytest.mark.parametrize(("failure", "kept"), [((503, "busy"), True), ((500, "bug"), True), ((400, "{}"), False)])

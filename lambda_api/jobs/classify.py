@@ -16,7 +16,7 @@ from ..errors import ApiError, EndpointError
 from ..schema import MAX_IMAGE_BYTES, ItemError
 from ..settings import settings
 from ..uploads import uploads
-from .listing import finish_if_complete
+from .listing import see_to_the_end
 from .queue import Received, queue
 from .store import JobRecord, Line, PhotoRecord, jobs
 
@@ -47,7 +47,8 @@ def run(job: JobRecord, received: list[Received], deadline: float) -> list[Recei
     if not job.active:
         return []
     again = [one for together in _apart(received) for one in _run(job, together, deadline)]
-    finish_if_complete(job.id)
+    if len(again) < len(received):
+        see_to_the_end(job.id)
     return again
 
 
@@ -122,7 +123,9 @@ def _read(photos: list[PhotoRecord]) -> list[bytes | ApiError]:
 def _asked(job: JobRecord, group: list[_Fetched], deadline: float) -> Iterator[tuple[PhotoRecord, Line | None]]:
     """One call for all; where it is refused as a whole, one for each. None of them where there is no time for it."""
     if time.monotonic() > deadline:
-        yield from ((one.photo, None) for one in group)
+        late = EndpointError("endpoint_timeout", "The photos before this one took all the time.", "Try it again.")
+        for one in group:
+            yield one.photo, _unless_tried_again(one.received, one.photo, late, one.started)
         return
     try:
         answer, results = _call(job, [one.data for one in group])

@@ -17,16 +17,20 @@ from .store import PHOTO, JobRecord, PhotoRecord, jobs
 _NAME_BYTES = 700
 """So much of a photo's name is in its sort key, which DynamoDB limits to 1,024 bytes; the rest is a hash."""
 
+_PAGE = 1000
+"""Objects in one answer of S3 (AWS)."""
+
 _REFUSED = frozenset({"AccessDenied", "NoSuchBucket", "403", "404"})
 
 
 def run(job: JobRecord, message: Message) -> None:
     """One page: S3's thousand, or all uploads. A page that was done before is left alone."""
     if not job.active or message.page < job.pages:
+        see_to_the_end(job.id)  # whoever did this page may have died before it was asked for
         return
     try:
         photos, after = _page(job.id, message.after)
-        _check(job, photos, last=not after)
+        _check(job, photos, message.page, last=not after)
     except ApiError as error:
         fail(job.id, error)
         return
@@ -36,24 +40,28 @@ def run(job: JobRecord, message: Message) -> None:
     if after:
         queue().send(Message(job.id, "list", page=message.page + 1, after=after))
     jobs().page_done(job.id, message.page, last=not after)
-    finish_if_complete(job.id)
+    see_to_the_end(job.id)
 
 
 def fail(identifier: str, error: ApiError) -> None:
     """End a job that cannot go on; whoever waits for it is told."""
     jobs().end(identifier, "failed", error.as_item())
-    queue().send(Message(identifier, "finish"))
+    see_to_the_end(identifier)
 
 
-def finish_if_complete(identifier: str) -> None:
-    """Whoever writes the last result down asks for the end; twice does no harm."""
+def see_to_the_end(identifier: str) -> None:
+    """Ask for the step that ends a job, where it is due: all photos have results, or it ended and somebody is not told.
+
+    Twice does no harm.
+    """
     job = jobs().job(identifier)
-    if job and job.active and job.complete:
+    if job and (job.complete if job.active else job.in_debt):
         queue().send(Message(identifier, "finish"))
 
 
-def _check(job: JobRecord, photos: list[PhotoRecord], last: bool) -> None:
-    if job.photos + len(photos) > MAX_JOB_PHOTOS:
+def _check(job: JobRecord, photos: list[PhotoRecord], page: int, last: bool) -> None:
+    # By pages, since the job may have counted this one at an earlier try.
+    if page * _PAGE + len(photos) > MAX_JOB_PHOTOS:
         detail = f"There are more than {MAX_JOB_PHOTOS:,} photos below the prefix."
         raise ApiError("too_large", detail, "Give a longer prefix, or use Batch Transform (docs/transform.md).")
     if last and not job.photos and not photos:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -10,8 +11,11 @@ from typing import Any, Literal
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from ..settings import settings
+
+log = logging.getLogger(__name__)
 
 Task = Literal["list", "photo", "finish", "notify"]
 
@@ -67,11 +71,14 @@ class Queue:
             raise RuntimeError(f"{len(failed)} messages were not taken: {failed[0].get('Code')}")
 
     def later(self, received: Received) -> None:
-        """Let a message come again after a while that grows with its tries."""
+        """Let a message come again after a while that grows with its tries; where that fails, after the queue's own."""
         seconds = min(FIRST_SECONDS * 2 ** (received.tries - 1), LONGEST_SECONDS)
-        self._client.change_message_visibility(
-            QueueUrl=self._url, ReceiptHandle=received.receipt, VisibilityTimeout=seconds
-        )
+        try:
+            self._client.change_message_visibility(
+                QueueUrl=self._url, ReceiptHandle=received.receipt, VisibilityTimeout=seconds
+            )
+        except (ClientError, BotoCoreError) as error:
+            log.warning("ChangeMessageVisibility failed: %s", type(error).__name__)
 
 
 @cache

@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 
 from ..body import MAX_ID
 from ..errors import ApiError
-from ..schema import DEFAULT_TOP_K, MAX_BATCH_TOP_K, MAX_JOB_UPLOADS
+from ..schema import DEFAULT_TOP_K, MAX_JOB_TOP_K, MAX_JOB_UPLOADS
 from ..settings import Settings
 from ..uploads import require_key
 
 HINT = 'Send {"uploads": [{"id": "…", "upload": "<key>"}]} or {"prefix": "s3://bucket/prefix/"}.'
 MAX_TOKEN = 256
+MAX_PREFIX_BYTES, MAX_WEBHOOK = 1024, 2048
+"""S3's limit of a name; characters of an address."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,22 @@ def _uploads(items: Any) -> tuple[tuple[str, str], ...]:
     for item in items:
         key = require_key(item.get("upload"))
         name = item.get("id", key)
-        pairs.append((str(name)[:MAX_ID] if isinstance(name, (str, int)) else key, key))
+        pairs.append((_cut(str(name)) if isinstance(name, (str, int)) else key, key))
     if len({key for _, key in pairs}) < len(pairs):
         raise ApiError("bad_request", "An upload is in the list twice.", "An upload is gone once it was classified.")
     return tuple(pairs)
 
 
+def _cut(name: str) -> str:
+    """In bytes, since a thousand of them are one item of the table, which has 400 kB."""
+    return name.encode("utf-8", "replace")[:MAX_ID].decode("utf-8", "ignore")
+
+
 def _prefix(prefix: Any, sources: tuple[str, ...]) -> str:
-    if not isinstance(prefix, str) or not prefix.startswith("s3://"):
+    if not isinstance(prefix, str) or not prefix.startswith("s3://") or not _is_text(prefix):
         raise ApiError("bad_request", "The prefix is no s3:// address.", HINT)
+    if len(prefix.encode()) > MAX_PREFIX_BYTES:
+        raise ApiError("bad_request", f"The prefix has more than {MAX_PREFIX_BYTES:,} bytes.", HINT)
     if not any(prefix.startswith(source) for source in sources):
         hint = "Give one below those that this API was deployed with (parameters PhotoBucket and PhotoPrefix)."
         raise ApiError("bad_parameter", "Photos of that prefix may not be read.", hint)
@@ -73,8 +82,8 @@ def _prefix(prefix: Any, sources: tuple[str, ...]) -> str:
 
 
 def _top_k(top_k: Any) -> int:
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= MAX_BATCH_TOP_K:
-        raise ApiError("bad_parameter", "top_k is out of range.", f"A whole number from 1 to {MAX_BATCH_TOP_K}.")
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= MAX_JOB_TOP_K:
+        raise ApiError("bad_parameter", "top_k is out of range.", f"A whole number from 1 to {MAX_JOB_TOP_K}.")
     return top_k
 
 
@@ -82,9 +91,11 @@ def _webhook(url: Any, origins: tuple[str, ...]) -> str:
     """Only to origins that the operator has listed: else the API could be made to call what stands beside it."""
     if url is None:
         return ""
-    parts = urlsplit(url) if isinstance(url, str) else None
-    origin = f"{parts.scheme}://{parts.netloc}" if parts else ""
-    if origin not in origins:
+    try:
+        parts = urlsplit(url if isinstance(url, str) and _is_text(url) else "")
+    except ValueError:
+        parts = urlsplit("")
+    if f"{parts.scheme}://{parts.netloc}" not in origins or len(str(url)) > MAX_WEBHOOK:
         hint = "Give an address of an origin that this API was deployed with (parameter WebhookOrigins)."
         raise ApiError("bad_parameter", "That webhook may not be called.", hint)
     return str(url)
@@ -93,6 +104,11 @@ def _webhook(url: Any, origins: tuple[str, ...]) -> str:
 def _token(token: Any) -> str:
     if token is None:
         return ""
-    if not isinstance(token, str) or not 1 <= len(token) <= MAX_TOKEN:
+    if not isinstance(token, str) or not 1 <= len(token) <= MAX_TOKEN or not _is_text(token):
         raise ApiError("bad_parameter", "The token is no text of 1 to 256 characters.", "A UUID will do.")
     return token
+
+
+def _is_text(value: str) -> bool:
+    """JSON may hold halves of characters, which nothing behind us takes."""
+    return all(not "\ud800" <= letter <= "\udfff" for letter in value)

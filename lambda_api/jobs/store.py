@@ -29,6 +29,7 @@ KEPT_SECONDS = 2 * 24 * 3600
 IN_A_TRANSACTION = 100
 """Most items that change together (AWS quota)."""
 
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 JOB, ASKED, PHOTO = "job", "asked", "photo#"
 _ACTIVE = {":queued": "queued", ":running": "running"}
 _IS_ACTIVE = "#s IN (:queued, :running)"
@@ -61,9 +62,20 @@ class JobRecord:
         return self.state in _ACTIVE.values()
 
     @property
+    def age(self) -> float:
+        """Seconds since it was asked for."""
+        began = datetime.strptime(self.created, _TIME).replace(tzinfo=timezone.utc)
+        return (datetime.now(timezone.utc) - began).total_seconds()
+
+    @property
     def complete(self) -> bool:
         """Whether every photo has its result."""
         return self.listed and self.ok + self.failed >= self.photos
+
+    @property
+    def in_debt(self) -> bool:
+        """Whether a job that ended still owes its results or its webhook."""
+        return self.webhook_state == "waiting" or (self.state == "cancelled" and not self.results)
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,8 @@ class Jobs:
 
     def create(self, job: JobRecord, request: JobRequest) -> JobRecord:
         """The new job, or the one that has its id already."""
-        asked = {"pk": job.id, "sk": ASKED, "uploads": json.dumps(request.uploads), "prefix": request.prefix}
+        uploads = json.dumps(request.uploads, ensure_ascii=False)  # as escapes a letter would have six bytes
+        asked = {"pk": job.id, "sk": ASKED, "uploads": uploads, "prefix": request.prefix}
         puts = [self._put(_item(job)), self._put({**asked, "expires": _expires()})]
         return job if self._write(puts) is None else self.job(job.id) or job
 
@@ -110,16 +123,17 @@ class Jobs:
         return [(name, key) for name, key in json.loads(item["uploads"])], item["prefix"]
 
     def add(self, identifier: str, photos: Sequence[PhotoRecord]) -> None:
-        """Write photos down and count them, those that are new."""
+        """Write photos down and count them, those that are new; nothing where the job has ended meanwhile."""
         for start in range(0, len(photos), IN_A_TRANSACTION - 1):
             self._add(identifier, list(photos[start : start + IN_A_TRANSACTION - 1]))
 
     def _add(self, identifier: str, photos: list[PhotoRecord]) -> None:
         while photos:
             puts = [self._put(_photo_item(identifier, photo)) for photo in photos]
-            count = self._update(identifier, JOB, "ADD photos :n", {":n": len(photos)})
+            values = {":n": len(photos), **_ACTIVE}
+            count = self._update(identifier, JOB, "ADD photos :n", values, _IS_ACTIVE, {"#s": "state"})
             taken = self._write([*puts, count])
-            if taken is None:
+            if taken is None or taken[-1]:
                 return
             photos = [photo for photo, here in zip(photos, taken, strict=False) if not here]
 
@@ -221,7 +235,7 @@ class Jobs:
     def _change(self, identifier: str, update: str, values: dict[str, Any], condition: str, names: Any = None) -> bool:
         """One item's change; False where its condition does not hold."""
         try:
-            self._client.update_item(**self._update(identifier, JOB, update, values, condition, names)["Update"])
+            _update_item(self._client, self._update(identifier, JOB, update, values, condition, names)["Update"])
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
         return True
@@ -238,27 +252,41 @@ class Jobs:
         return None
 
 
-def _in_conflict(error: BaseException) -> bool:
-    """Whether another worker changed the same job at the same moment."""
+_PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+"""Why a transaction is refused that may be made a moment later: another worker changes the same job, or many do."""
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether a change may be tried again at once: botocore does so for others."""
     if not isinstance(error, ClientError):
         return False
-    reasons = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
-    return "ConditionalCheckFailed" not in reasons and "TransactionConflict" in reasons
+    if error.response["Error"]["Code"] == "TransactionConflictException":
+        return True
+    reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+    return "ConditionalCheckFailed" not in reasons and bool(reasons & _PASSING)
 
 
-@retry(
-    retry=retry_if_exception(_in_conflict),
+_again = retry(
+    retry=retry_if_exception(_passes),
     wait=wait_random_exponential(multiplier=0.05, max=2),
     stop=stop_after_attempt(10),
     reraise=True,
 )
+
+
+@_again
 def _transact(client: Any, actions: list[dict[str, Any]]) -> None:
     client.transact_write_items(TransactItems=actions)
 
 
+@_again
+def _update_item(client: Any, change: dict[str, Any]) -> None:
+    client.update_item(**change)
+
+
 def now() -> str:
     """ISO 8601 in UTC, to the second."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(timezone.utc).strftime(_TIME)
 
 
 def _expires() -> int:

@@ -65,6 +65,7 @@ def test_an_upload_that_is_no_photo(api: Api) -> None:
     """S3 believes what the form says; the first bytes decide here, and it is gone."""
     key = api.upload(b"%PDF-1.7 and so on")
     api.error("POST", "/v1/classify", "unsupported_media_type", json={"upload": key})
+    api.error("POST", "/v1/classify", "upload_missing", json={"upload": key})
 
 
 def test_a_damaged_upload_is_gone_too(api: Api) -> None:
