@@ -37,9 +37,10 @@ def sites() -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def api(archive: Path, sites: tuple[str, str, str]) -> Iterator[Description]:
+def api(archive: Path, sites: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Description]:
     """The one-machine stack that lists two origins."""
-    with start_stack(archive, "--allow-origin", sites[0], "--allow-origin", sites[1]) as process:
+    own = {"WHIPPET_STATE_FILE": str(tmp_path_factory.mktemp("state") / "stack.json")}
+    with start_stack(archive, "--allow-origin", sites[0], "--allow-origin", sites[1], env=own) as process:
         try:
             yield described(process)
         finally:

@@ -97,8 +97,17 @@ def big(side: int, kind: str, mode: str, **options: Any) -> bytes:
     return encode(Image.new("RGB", (side, side), "red").convert(mode), kind, **options)
 
 
-def test_hostile_files(stack: Description) -> None:
-    """Every answer is 200 or a 4xx problem; the whole stack stays below 1.5 GB."""
+def test_hostile_files(archive: Path, own_state: dict[str, str]) -> None:
+    """Every answer is 200 or a 4xx problem; the whole stack, which has done nothing else before, stays below 1.5 GB."""
+    with start_stack(archive, env=own_state) as process:
+        try:
+            _send_hostile_files(described(process))
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _send_hostile_files(stack: Description) -> None:
     good = jpeg()
     files = [make() for make, _ in HOSTILE.values()]
     files += [good[:n] for n in (3, 20, 200, 2000)] + [good[:500] + os.urandom(3000)]
