@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import time
+from contextlib import nullcontext
 from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from . import body, job_routes, openapi
 from .current import content, document, request_id, router
 from .endpoint import endpoint, of_item
-from .errors import ApiError, EndpointError
+from .errors import ApiError
 from .page import PAGE
 from .schema import (
     DEFAULT_TOP_K,
@@ -85,11 +86,8 @@ def classify(top_k: TopK = DEFAULT_TOP_K) -> Classification:
     """Labels of a photo: sent as it is, as multipart field `image`, as base64 in JSON, or uploaded before."""
     photo = body.single(*content())
     started = time.perf_counter()
-    answer = (
-        _uploaded(photo.key, top_k)
-        if isinstance(photo, body.Upload)
-        else endpoint().classify(photo, top_k, request_id())
-    )
+    with uploads().taken(photo.key) if isinstance(photo, body.Upload) else nullcontext(photo) as image:
+        answer = endpoint().classify(image, top_k, request_id())
     return Classification(
         parse_predictions(answer["predictions"][:top_k]),
         answer["decision"],
@@ -97,20 +95,6 @@ def classify(top_k: TopK = DEFAULT_TOP_K) -> Classification:
         request_id(),
         _timings(answer, started, 1),
     )
-
-
-def _uploaded(key: Any, top_k: int) -> dict[str, Any]:
-    """The endpoint's answer to an upload, which is gone then; it stays where the endpoint is at fault."""
-    try:
-        answer = endpoint().classify(uploads().take(key), top_k, request_id())
-    except EndpointError:
-        raise
-    except ApiError as error:
-        if error.code not in ("bad_request", "upload_missing", "not_found"):
-            uploads().drop(key)
-        raise
-    uploads().drop(key)
-    return answer
 
 
 @router.post("/v1/classify/batch", summary="Classify up to 100 photos", operation_id="classifyBatch")

@@ -57,11 +57,6 @@ def _without_session(arn: str) -> str:
     return arn.rpartition("/")[0] if ":assumed-role/" in arn else arn
 
 
-def parameter(name: str) -> str:
-    """A part of the path."""
-    return str((router.current_event.path_parameters or {}).get(name, ""))
-
-
 def not_here(what: str) -> ApiError:
     """For a part of the API that this deployment does without."""
     return ApiError("not_found", f"There are no {what} on this API.", "Send photos directly to /v1/classify.")

@@ -13,14 +13,13 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from .current import caller, document, not_here, request_id
 from .errors import ApiError
-from .jobs import finish, listing, request
+from .jobs import ending, finish, request
 from .jobs.queue import Message, queue
 from .jobs.store import JobRecord, jobs, now
-from .schema import Job
+from .schema import IDENTIFIER, Job
 from .settings import settings
 
 router = APIGatewayRouter()  # type: ignore[no-untyped-call]  # powertools leaves it untyped
-_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 LONGEST_SECONDS = 26 * 3600
 """A job that is older is not worked on any more: messages live a day."""
 
@@ -62,7 +61,7 @@ def cancel_job(id: str) -> Response[Job]:  # noqa: A002
     """Photos under way may still be classified; the results say of the others that they were not."""
     job = _own(id)
     jobs().end(job.id, "cancelled")
-    listing.see_to_the_end(job.id)
+    ending.see_to_the_end(job.id)
     return _answer(_own(id), HTTPStatus.OK)
 
 
@@ -74,7 +73,7 @@ def _require_jobs() -> None:
 def _own(identifier: str) -> JobRecord:
     """The caller's job; another's is as good as none."""
     _require_jobs()
-    job = jobs().job(identifier) if _ID.fullmatch(identifier) else None
+    job = jobs().job(identifier) if re.fullmatch(IDENTIFIER, identifier) else None
     if job is None or job.owner != caller():
         raise ApiError("not_found", "There is no such job.", "Jobs are known for two days, to those who began them.")
     return _in_time(job)
@@ -85,7 +84,7 @@ def _in_time(job: JobRecord) -> JobRecord:
     if not job.active or job.age < LONGEST_SECONDS:
         return job
     detail = "The job was not done within a day, after which its messages and uploads are gone."
-    listing.fail(job.id, ApiError("internal", detail, "Begin it again; the worker's log says what held it up."))
+    ending.fail(job.id, ApiError("internal", detail, "Begin it again; the worker's log says what held it up."))
     return jobs().job(job.id) or job
 
 

@@ -10,6 +10,7 @@ from .jobs.request import MAX_TOKEN
 from .schema import (
     DEFAULT_TOP_K,
     ERRORS,
+    IDENTIFIER,
     MAX_BATCH,
     MAX_JOB_TOP_K,
     MAX_JOB_UPLOADS,
@@ -31,7 +32,7 @@ _HEADERS = {
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _KEY: dict[str, Any] = {
     "type": "string",
-    "pattern": "^[A-Za-z0-9_-]{22}$",
+    "pattern": f"^{IDENTIFIER}$",
     "description": "As POST /v1/uploads answered it",
 }
 _BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}

@@ -99,6 +99,9 @@ _SIGNATURES = (
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
+IDENTIFIER = "[A-Za-z0-9_-]{22}"
+"""Keys of uploads and ids of jobs: 128 random bits in base64, as a regular expression."""
+
 SNIFF_BYTES = 32
 """How many leading bytes `sniff_media_type` looks at."""
 

@@ -14,9 +14,10 @@ from .schema import MAX_UPLOAD_BYTES
 class Settings:
     """What `template.yaml` sets.
 
-    `connect_timeout` and `read_timeout` are seconds; their sum stays below the function's 28. Without a bucket there
-    are no uploads, without a table no jobs. `photo_sources` are `s3://bucket/prefix` that jobs may read,
-    `webhook_origins` those that they may call, `queue_receives` how often a message comes before it is given up.
+    `connect_timeout` and `read_timeout` are seconds; their sum stays below the function's 28, of which S3 takes some
+    for an upload. Without a bucket there are no uploads, without a table no jobs. `photo_sources` are `s3://bucket/prefix`
+    that jobs may read, `webhook_origins` those that they may call, `queue_receives` how often a message comes before it
+    is given up.
     """
 
     endpoint_name: str

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -18,13 +20,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from . import body
 from .current import not_here
 from .errors import ApiError, EndpointError
-from .schema import MEDIA_TYPES, UPLOAD_SECONDS, UploadTicket
+from .schema import IDENTIFIER, MEDIA_TYPES, UPLOAD_SECONDS, UploadTicket
 from .settings import settings
 
 log = logging.getLogger(__name__)
 
 FOLDER = "uploads/"
-_KEY = re.compile(r"[A-Za-z0-9_-]{22}")
 _MISSING = frozenset({"NoSuchKey", "404", "AccessDenied", "403"})
 """Without the right to list the bucket, S3 says AccessDenied of an object that is not there."""
 
@@ -50,12 +51,21 @@ class Uploads:
         )
         return UploadTicket(key, form["url"], form["fields"], self._largest, UPLOAD_SECONDS, request_id)
 
-    def take(self, key: str) -> bytes:
-        """The photo's bytes; ApiError where there is none, or it is too large or no photo."""
-        return self.read(self._bucket, FOLDER + require_key(key))
+    @contextmanager
+    def taken(self, key: Any) -> Iterator[bytes]:
+        """An upload's bytes, which is gone afterwards unless the endpoint was at fault. Errors as `read`."""
+        key = require_key(key)
+        try:
+            yield self.read(self._bucket, FOLDER + key)
+        except EndpointError:
+            raise
+        except ApiError:
+            self.drop(key)
+            raise
+        self.drop(key)
 
     def read(self, bucket: str, key: str) -> bytes:
-        """Any object that may be read, checked to be a photo; errors as `take`."""
+        """Any object that may be read; ApiError where there is none, or it is too large or no photo."""
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key)
             if answer["ContentLength"] > self._largest:
@@ -86,7 +96,7 @@ class Uploads:
 
 def require_key(key: Any) -> str:
     """The same key; ApiError for what can be none."""
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
+    if not isinstance(key, str) or not re.fullmatch(IDENTIFIER, key):
         raise ApiError("bad_request", "The upload's key is none.", "Send `upload` as POST /v1/uploads answered it.")
     return key
 

@@ -14,7 +14,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from .errors import ApiError
-from .jobs import classify, finish, listing
+from .jobs import classify, ending, finish, listing
 from .jobs.queue import Received, queue
 from .jobs.store import JobRecord, jobs
 from .settings import settings
@@ -89,4 +89,4 @@ def _give_up(job: JobRecord, task: str) -> None:
     """A job that cannot be listed or finished ends, so that nobody waits for it."""
     logger.error("a step of a job was given up", task=task)
     error = ApiError("internal", f"The job's step {task!r} failed again and again.", "The worker's log has the reason.")
-    listing.fail(job.id, error)
+    ending.fail(job.id, error)

@@ -169,21 +169,25 @@ def test_a_worker_that_dies_loses_and_doubles_nothing(
     world: JobWorld, handler: Any, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it stops, its messages come again and the job ends the same."""
-    from lambda_api.jobs import classify, listing, queue, store
+    from lambda_api.jobs import ending, queue, store
 
-    places: dict[str, tuple[Any, str]] = {
-        "after the list": (queue.Queue, "send"),
-        "after the answer": (store.Jobs, "record"),
-        "after the page": (listing, "see_to_the_end"),
-        "after the record": (classify, "see_to_the_end"),
-        "before the end": (store.Jobs, "finish"),
+    places: dict[str, tuple[Any, str, int]] = {  # where, and at which call
+        "after the list": (queue.Queue, "send", 1),
+        "after the page": (ending, "see_to_the_end", 1),
+        "after the answer": (store.Jobs, "record", 1),
+        "after the record": (ending, "see_to_the_end", 2),
+        "before the end": (store.Jobs, "finish", 1),
     }
     job = start(handler, uploads=uploaded(world, handler, 4))
 
-    def die(*_: Any) -> None:
-        raise SystemExit("killed")
+    where, name, number = places[step]
+    real, calls = getattr(where, name), iter(range(1, 100))
 
-    where, name = places[step]
+    def die(*given: Any) -> Any:
+        if next(calls) == number:
+            raise SystemExit("killed")
+        return real(*given)
+
     with monkeypatch.context() as patch:
         patch.setattr(where, name, die)
         with pytest.raises(SystemExit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,32 @@ def test_a_cancelled_job_gets_its_results_though_the_first_message_was_lost(
     assert call(handler, "DELETE", f"/v1/jobs/{job['id']}")[1]["state"] == "cancelled"
     world.work()
     assert len(lines(handler, job)) == 2
+
+
+def test_a_page_that_ends_after_its_photos_did(world: JobWorld, handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lists may be overtaken by whoever classifies, and die then: the page's message comes again and sees."""
+    from lambda_api.jobs import classify, queue, store
+
+    job = start(handler, uploads=uploaded(world, handler, 3))
+    real = store.Jobs.page_done
+
+    def overtaken(*given: Any, **more: Any) -> None:
+        records = world.received()
+        found = store.jobs().job(job["id"])
+        assert found is not None
+        classify.run(found, [queue.Received.of(record) for record in records], deadline=math.inf)
+        world.delete(records, set())
+        real(*given, **more)
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Jobs, "page_done", overtaken)
+        with pytest.raises(SystemExit):
+            world.deliver()
+    assert state(handler, job)["state"] == "running"
+    world.show_again()
+    world.work()
+    assert (state(handler, job)["state"], len(lines(handler, job))) == ("done", 3)
 
 
 def test_no_photo_is_added_to_a_job_that_has_ended(world: JobWorld, handler: Any) -> None:

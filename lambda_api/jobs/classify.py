@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from ..endpoint import endpoint, of_item
+from ..endpoint import endpoint
 from ..errors import ApiError, EndpointError
-from ..schema import MAX_IMAGE_BYTES, ItemError
+from ..schema import MAX_IMAGE_BYTES
 from ..settings import settings
 from ..uploads import uploads
-from .listing import see_to_the_end
+from . import ending, lines
 from .queue import Received, queue
 from .store import JobRecord, Line, PhotoRecord, jobs
 
@@ -48,7 +46,7 @@ def run(job: JobRecord, received: list[Received], deadline: float) -> list[Recei
         return []
     again = [one for together in _apart(received) for one in _run(job, together, deadline)]
     if len(again) < len(received):
-        see_to_the_end(job.id)
+        ending.see_to_the_end(job.id)
     return again
 
 
@@ -67,16 +65,16 @@ def _run(job: JobRecord, received: list[Received], deadline: float) -> list[Rece
     by_key = {one.message.photo: one for one in received}
     open_photos = [photo for photo in jobs().photos(job.id, list(by_key)) if not photo.line]
     again: list[Received] = []
-    lines: list[Line] = []
+    written: list[Line] = []
     for photo, outcome in _outcomes(job, [(by_key[photo.sort_key], photo) for photo in open_photos], deadline):
         if outcome is None:
             queue().later(by_key[photo.sort_key])
             again.append(by_key[photo.sort_key])
         else:
-            lines.append(outcome)
-    if lines:
-        jobs().record(job.id, lines)
-        uploads().drop(*(line.photo.upload for line in lines if line.photo.upload))
+            written.append(outcome)
+    if written:
+        jobs().record(job.id, written)
+        uploads().drop(*(line.photo.upload for line in written if line.photo.upload))
     return again
 
 
@@ -92,7 +90,7 @@ def _outcomes(
             continue
         # It came back though nobody asked for it: the worker has died on it, time and again.
         detail = f"The worker stopped {received.tries - 1} times while it had this photo."
-        yield photo, _failed(photo, ApiError("internal", detail, "Look at the photo, then at the worker's log."))
+        yield photo, lines.failed(photo, ApiError("internal", detail, "Look at the photo, then at the worker's log."))
     group: list[_Fetched] = []
     for (received, photo), data in zip(possible, _read([photo for _, photo in possible]), strict=True):
         if isinstance(data, ApiError):
@@ -138,7 +136,7 @@ def _asked(job: JobRecord, group: list[_Fetched], deadline: float) -> Iterator[t
                 yield from _asked(job, [one], deadline)
         return
     for one, result in zip(group, results, strict=True):
-        yield one.photo, _line(one, result, answer["model"])
+        yield one.photo, lines.classified(one.photo, one.data, result, answer["model"], one.started)
 
 
 def _call(job: JobRecord, images: list[bytes]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -155,47 +153,4 @@ def _unless_tried_again(received: Received, photo: PhotoRecord, error: ApiError,
     if isinstance(error, EndpointError) and received.tries < settings().queue_receives - 1:
         log.warning("a photo is tried again: %s, try %d", error.code, received.tries)
         return None
-    return _failed(photo, error, started)
-
-
-def _line(one: _Fetched, result: dict[str, Any], model: dict[str, str]) -> Line:
-    digest = hashlib.sha256(one.data).hexdigest()
-    if "error" in result:
-        failure = of_item(result["error"])
-        return _written(one.photo, digest, error=failure.as_item(), started=one.started, model=model)
-    return _written(one.photo, digest, result=result, started=one.started, model=model)
-
-
-def _failed(photo: PhotoRecord, error: ApiError, started: float | None = None) -> Line:
-    return _written(photo, None, error=error.as_item(), started=started)
-
-
-def unfinished(photo: PhotoRecord) -> Line:
-    """The line of a photo whose job was cancelled before its turn."""
-    error = ApiError("conflict", "The job was cancelled before this photo's turn.", "Start another job for it.")
-    return _failed(photo, error)
-
-
-def _written(
-    photo: PhotoRecord,
-    digest: str | None,
-    result: dict[str, Any] | None = None,
-    error: ItemError | None = None,
-    started: float | None = None,
-    model: dict[str, str] | None = None,
-) -> Line:
-    """The line as the client writes one."""
-    failure = {name: value for name, value in asdict(error).items() if name != "status"} if error else None
-    document = {
-        "path": photo.path,
-        "sha256": digest,
-        "status": "error" if error else "ok",
-        "predictions": result["predictions"] if result else [],
-        "decision": result["decision"] if result else None,
-        "error": failure,
-        "model": model["name"] if model else None,
-        "version": model["version"] if model else None,
-        "ms": round((time.perf_counter() - started) * 1e3, 1) if started else 0.0,
-    }
-    text = json.dumps(document, ensure_ascii=False)
-    return Line(replace(photo, line=text), text, error is None)
+    return lines.failed(photo, error, started)

@@ -19,7 +19,7 @@ import urllib3
 from ..schema import RESULT_SECONDS, Job, JobResults
 from ..settings import settings
 from ..uploads import s3
-from .classify import unfinished
+from .lines import unfinished
 from .queue import Message, Received, queue
 from .store import JobRecord, jobs
 

@@ -11,6 +11,7 @@ from ..errors import ApiError
 from ..schema import MAX_JOB_PHOTOS
 from ..settings import settings
 from ..uploads import FOLDER, s3
+from . import ending
 from .queue import Message, queue
 from .store import PHOTO, JobRecord, PhotoRecord, jobs
 
@@ -26,13 +27,13 @@ _REFUSED = frozenset({"AccessDenied", "NoSuchBucket", "403", "404"})
 def run(job: JobRecord, message: Message) -> None:
     """One page: S3's thousand, or all uploads. A page that was done before is left alone."""
     if not job.active or message.page < job.pages:
-        see_to_the_end(job.id)  # whoever did this page may have died before it was asked for
+        ending.see_to_the_end(job.id)  # whoever did this page may have died before it was asked for
         return
     try:
         photos, after = _page(job.id, message.after)
         _check(job, photos, message.page, last=not after)
     except ApiError as error:
-        fail(job.id, error)
+        ending.fail(job.id, error)
         return
     jobs().add(job.id, photos)
     unfinished = [photo for photo in _as_written(job.id, photos) if not photo.line]
@@ -40,23 +41,7 @@ def run(job: JobRecord, message: Message) -> None:
     if after:
         queue().send(Message(job.id, "list", page=message.page + 1, after=after))
     jobs().page_done(job.id, message.page, last=not after)
-    see_to_the_end(job.id)
-
-
-def fail(identifier: str, error: ApiError) -> None:
-    """End a job that cannot go on; whoever waits for it is told."""
-    jobs().end(identifier, "failed", error.as_item())
-    see_to_the_end(identifier)
-
-
-def see_to_the_end(identifier: str) -> None:
-    """Ask for the step that ends a job, where it is due: all photos have results, or it ended and somebody is not told.
-
-    Twice does no harm.
-    """
-    job = jobs().job(identifier)
-    if job and (job.complete if job.active else job.in_debt):
-        queue().send(Message(identifier, "finish"))
+    ending.see_to_the_end(job.id)
 
 
 def _check(job: JobRecord, photos: list[PhotoRecord], page: int, last: bool) -> None:

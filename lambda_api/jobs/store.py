@@ -92,7 +92,7 @@ class PhotoRecord:
 
 @dataclass(frozen=True)
 class Line:
-    """A photo's result: the JSON line, and whether it was classified."""
+    """A photo's result: the JSON line, and whether there are labels in it."""
 
     photo: PhotoRecord
     text: str
@@ -147,13 +147,8 @@ class Jobs:
     def photos(self, identifier: str, sort_keys: Sequence[str]) -> list[PhotoRecord]:
         """Those photos, in any order; unknown ones are left out."""
         keys = [{"pk": {"S": identifier}, "sk": {"S": key}} for key in dict.fromkeys(sort_keys)]
-        found: list[PhotoRecord] = []
-        while keys:
-            request = {self._table: {"Keys": keys, "ConsistentRead": True}}
-            answer = self._client.batch_get_item(RequestItems=request)
-            found += [_photo(_plain(item)) for item in answer["Responses"].get(self._table, [])]
-            keys = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
-        return found
+        found = _batch_get(self._client, {self._table: {"Keys": keys, "ConsistentRead": True}}) if keys else {}
+        return [_photo(_plain(item)) for item in found.get(self._table, [])]
 
     def all_photos(self, identifier: str) -> Iterator[PhotoRecord]:
         """Every photo of a job, in the order of the request or of their names."""
@@ -169,28 +164,29 @@ class Jobs:
     def record(self, identifier: str, lines: list[Line]) -> None:
         """Write results down and count them, those that are new; nothing where the job has ended meanwhile."""
         while lines:
-            puts = [
-                self._update(identifier, line.photo.sort_key, "SET line = :line", {":line": line.text}, "line = :none")
-                for line in lines
-            ]
+            updates = [self._first_line(identifier, line) for line in lines]
             ok = sum(line.ok for line in lines)
             values = {":ok": ok, ":failed": len(lines) - ok, **_ACTIVE}
             update = "SET #s = :running ADD ok :ok, failed :failed"
             count = self._update(identifier, JOB, update, values, _IS_ACTIVE, {"#s": "state"})
-            taken = self._write([*puts, count])
+            taken = self._write([*updates, count])
             if taken is None or taken[-1]:
                 return
             lines = [line for line, done in zip(lines, taken, strict=False) if not done]
 
-    def end(self, identifier: str, state: JobState, error: ItemError | None = None) -> bool:
-        """The job has failed or is cancelled. False where it had ended already."""
+    def _first_line(self, identifier: str, line: Line) -> dict[str, Any]:
+        values = {":line": line.text, ":none": ""}
+        return self._update(identifier, line.photo.sort_key, "SET line = :line", values, "line = :none")
+
+    def end(self, identifier: str, state: JobState, error: ItemError | None = None) -> None:
+        """The job has failed or is cancelled; nothing where it had ended already."""
         values: dict[str, Any] = {":state": state, ":now": now()}
         update, names = "SET #s = :state, finished = :now", {"#s": "state"}
         if error:
             update += ", #e = :error"
             values[":error"] = json.dumps(asdict(error))
             names["#e"] = "error"
-        return self._change(identifier, update, {**values, **_ACTIVE}, _IS_ACTIVE, names)
+        self._change(identifier, update, {**values, **_ACTIVE}, _IS_ACTIVE, names)
 
     def finish(self, identifier: str) -> None:
         """The file of results is there: the job is done, or stays cancelled."""
@@ -221,8 +217,6 @@ class Jobs:
         condition: str = "attribute_exists(pk)",
         names: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        if ":none" in condition:
-            values = {**values, ":none": ""}
         change = {
             "TableName": self._table,
             "Key": {"pk": {"S": identifier}, "sk": {"S": sort_key}},
@@ -256,8 +250,14 @@ _PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThro
 """Why a transaction is refused that may be made a moment later: another worker changes the same job, or many do."""
 
 
+class _Incomplete(Exception):
+    """DynamoDB has read a part of what was asked for, since there is too much to do."""
+
+
 def _passes(error: BaseException) -> bool:
-    """Whether a change may be tried again at once: botocore does so for others."""
+    """Whether a request may be made again at once: botocore sees to all others."""
+    if isinstance(error, _Incomplete):
+        return True
     if not isinstance(error, ClientError):
         return False
     if error.response["Error"]["Code"] == "TransactionConflictException":
@@ -277,6 +277,16 @@ _again = retry(
 @_again
 def _transact(client: Any, actions: list[dict[str, Any]]) -> None:
     client.transact_write_items(TransactItems=actions)
+
+
+@_again
+def _batch_get(client: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """The items by table."""
+    answer = client.batch_get_item(RequestItems=request)
+    if answer.get("UnprocessedKeys"):
+        raise _Incomplete
+    found: dict[str, Any] = answer["Responses"]
+    return found
 
 
 @_again
