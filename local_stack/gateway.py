@@ -12,8 +12,8 @@ import hmac
 import json
 import logging
 import uuid
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from starlette.applications import Starlette
@@ -23,9 +23,10 @@ from starlette.routing import Route
 
 from lambda_api.schema import MAX_BODY_BYTES, MAX_EVENT_BYTES, problem
 
-from . import events, workers
+from . import events
 from .routes import Routes, Target
 from .template import Api
+from .workers import Died, Environment, TooSlow
 
 log = logging.getLogger("whippet.gateway")
 
@@ -54,23 +55,24 @@ class Gateway:
         self._routes = Routes(api.routes)
         self._api_key = api_key.encode()
         self._origins = origins
-        self._processes = processes
-        self._pool = workers.pool(api.handler, processes, api.timeout)
+        self._environments = [Environment(api.handler, api.timeout) for _ in range(processes)]
+        self._free: SimpleQueue[Environment] = SimpleQueue()
+        for environment in self._environments:
+            self._free.put(environment)
+        # A thread for each waits for its answers; requests that find none free wait in the pool's queue.
+        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="environment")
         self._inside = 0
 
     async def warm(self) -> None:
-        """Start every worker process now, so that the first request need not wait for one."""
-        page = {
-            "httpMethod": "GET",
-            "path": "/",
-            "headers": {},
-            "requestContext": {"requestId": "warm", "stage": "local"},
-        }
-        await asyncio.gather(*(self._submit(json.dumps(page)) for _ in range(self._processes)))
+        """Start every environment now, so that the first request need not wait for one."""
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.run_in_executor(self._threads, each.warm) for each in self._environments))
 
     def close(self) -> None:
-        """Let running events end, then stop the workers."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Let running events end, then stop the environments."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for environment in self._environments:
+            environment.close()
 
     async def __call__(self, request: Request) -> Response:
         """The answer to a request."""
@@ -85,14 +87,14 @@ class Gateway:
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         target = self._target(request)
-        if self._inside >= self._processes + WAITING:
+        if self._inside >= len(self._environments) + WAITING:
             raise _Refused("throttled", "All workers are busy and the queue is full.", "Try again in a second.")
         self._inside += 1
         try:
             event = await self._event(request, target, request_id)
             return events.to_response(await asyncio.wait_for(self._submit(event), INTEGRATION_SECONDS))
-        except asyncio.TimeoutError:
-            detail = f"The function did not answer within {INTEGRATION_SECONDS} seconds."
+        except (asyncio.TimeoutError, TooSlow):
+            detail = "The function did not answer in time."
             raise _Refused("endpoint_timeout", detail, "Try again, with fewer photos at once.") from None
         except _Refused:
             raise
@@ -120,19 +122,22 @@ class Gateway:
             raise _Refused("forbidden", "The API key is missing or wrong.", "Send it in the x-api-key header.")
         return target
 
-    async def _submit(self, event: str, again: bool = True) -> dict[str, Any]:
-        loop = asyncio.get_running_loop()
-        pool: ProcessPoolExecutor = self._pool
+    async def _submit(self, event: str) -> dict[str, Any]:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._invoke, event)
+
+    def _invoke(self, event: str) -> dict[str, Any]:
+        """In an environment that is free. Where its process dies once more, since handlers keep no state."""
+        environment = self._free.get()
         try:
-            return await loop.run_in_executor(pool, workers.invoke, event)
-        except BrokenProcessPool:
-            # A killed worker breaks the whole pool. The first to notice replaces it; each event is tried once
-            # more, since on Lambda only the killed one would be lost and handlers keep no state.
-            if self._pool is pool:
-                self._pool = workers.pool(self._api.handler, self._processes, self._api.timeout)
-            if not again:
-                raise
-        return await self._submit(event, again=False)
+            answer: dict[str, Any]
+            try:
+                answer = environment.invoke(event)
+            except Died as death:
+                log.warning("%s; the event is tried again", death)
+                answer = environment.invoke(event)
+            return answer
+        finally:
+            self._free.put(environment)
 
     def _problem(self, refused: _Refused, request: Request, request_id: str) -> Response:
         document = problem(refused.code, refused.detail, refused.hint, request_id)

@@ -6,6 +6,7 @@ after the queue's receive count it goes to the dead letters: as on AWS.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -101,7 +102,7 @@ class Poller:
     def _work(self, environment: Environment, messages: list[dict[str, Any]]) -> None:
         event = {"Records": [record(message, self._source.queue_arn) for message in messages]}
         try:
-            failed = failures(environment.invoke(event), {message["MessageId"] for message in messages})
+            failed = failures(environment.invoke(json.dumps(event)), {message["MessageId"] for message in messages})
         except Failed as error:
             log.warning("a batch of %d failed: %s", len(messages), error)
             return

@@ -13,7 +13,6 @@ import os
 import threading
 import time
 import uuid
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,11 +45,6 @@ class Context:
         return max(0, round((self.deadline - time.monotonic()) * 1000))
 
 
-def pool(handler: str, workers: int, timeout: float) -> ProcessPoolExecutor:
-    """Processes with the handler loaded, which learns that it has `timeout` seconds for an event."""
-    return ProcessPoolExecutor(workers, mp_context=_context(handler), initializer=_start, initargs=(handler, timeout))
-
-
 def _context(handler: str) -> Any:
     """How processes start: where the system can, they are forked from one that imported the handler."""
     methods = multiprocessing.get_all_start_methods()
@@ -61,7 +55,23 @@ def _context(handler: str) -> Any:
 
 
 class Failed(Exception):
-    """The function did not answer: it raised, died, or took too long."""
+    """The function did not answer."""
+
+
+class Raised(Failed):
+    """It raised an exception, which is in the log."""
+
+
+class Died(Failed):
+    """Its process ended."""
+
+
+class TooSlow(Failed):
+    """It took more than its time, and was ended."""
+
+
+_starts_and_ends = threading.Lock()
+"""Multiprocessing looks at all its children when one starts, which must not meet the end of another."""
 
 
 class Environment:
@@ -75,40 +85,50 @@ class Environment:
         self._process: Any = None
         self._pipe: Any = None
 
-    def invoke(self, event: dict[str, Any]) -> Any:
-        """The handler's answer; Failed if there is none."""
-        if self._process is None:
-            self._begin()
+    def invoke(self, event: str) -> Any:
+        """The handler's answer to an event, JSON text; Raised, Died or TooSlow if there is none."""
+        self.warm()
         try:
-            self._pipe.send(json.dumps(event))
+            self._pipe.send(event)
             if not self._pipe.poll(self._timeout):
-                raise Failed(f"the function took more than {self._timeout:g} s")
+                raise TooSlow(f"the function took more than {self._timeout:g} s")
             done, answer = self._pipe.recv()
         except (EOFError, OSError):
-            self._process.join(1)
-            code = self._process.exitcode
-            self.close()
-            raise Failed(f"its process ended with code {code}") from None
-        except Failed:
+            raise Died(f"the function's process ended with code {self._ended()}") from None
+        except TooSlow:
             self.close()
             raise
         if not done:
-            raise Failed(answer)
+            raise Raised(answer)
         return answer
+
+    def warm(self) -> None:
+        """Start the process now, so that the first event need not wait for it."""
+        if self._process is None:
+            self._begin()
 
     def close(self) -> None:
         """End the process, whatever it does."""
         if self._process is not None:
+            self._ended(patience=0)
+
+    def _ended(self, patience: float = 1.0) -> int | None:
+        """The exit code of a process that ends within so many seconds or is made to."""
+        with _starts_and_ends:
+            self._process.join(patience)
             self._process.kill()
             self._process.join()
-            self._pipe.close()
-            self._process = None
+            code: int | None = self._process.exitcode
+        self._pipe.close()
+        self._process = None
+        return code
 
     def _begin(self) -> None:
         context = _context(self._handler)
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(self._handler, self._timeout, theirs), daemon=True)
-        self._process.start()
+        with _starts_and_ends:
+            self._process.start()
         theirs.close()
 
 
@@ -122,7 +142,7 @@ def _serve(handler: str, timeout: float, pipe: Any) -> None:
             return
         answer: tuple[bool, Any]
         try:
-            answer = (True, invoke(event))
+            answer = (True, _invoke(event))
         except Exception as error:
             log.exception("the function failed")
             answer = (False, f"the function raised {type(error).__name__}")
@@ -145,7 +165,6 @@ def _end_with_parent() -> None:
         os._exit(0)
 
 
-def invoke(event: str) -> dict[str, Any]:
-    """One event, as JSON text, through the handler. Runs in a worker process."""
+def _invoke(event: str) -> dict[str, Any]:
     result: dict[str, Any] = _handler(json.loads(event), Context(str(uuid.uuid4())))
     return result
