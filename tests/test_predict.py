@@ -84,8 +84,10 @@ def test_batch_answers_in_order_and_as_alone(model: Classifier) -> None:
 
 def test_batch_needs_few_passes(model: Classifier, net: Counting) -> None:
     """Never one by one, never more than a chunk at once, each with one thread, in as many lanes as there are."""
-    model.classify(PHOTOS)
-    assert net.batches == [CHUNK] * (len(PHOTOS) // CHUNK)
+    photos = PHOTOS[: len(PHOTOS) // (CHUNK * LANES) * CHUNK * LANES]
+    model.classify(photos)
+    assert len(photos) > 20
+    assert net.batches == [CHUNK] * (len(photos) // CHUNK)
     assert set(net.threads) == {("lane", 1)}
     assert model.chunk == CHUNK * LANES
 
@@ -145,16 +147,17 @@ def test_what_comes_while_a_lone_photo_runs_waits_and_is_shared() -> None:
     forward = Timed(1.8)
     runner = settled(forward)
     forward.hold.clear()
-    with ThreadPoolExecutor(7) as pool:
+    others = CHUNK * LANES
+    with ThreadPoolExecutor(1 + others) as pool:
         futures = [pool.submit(runner.run, [7])]
         while not runner._together:
             time.sleep(0.01)
-        futures += [pool.submit(runner.run, [7]) for _ in range(6)]
-        while len(runner._waiting) < 6:
+        futures += [pool.submit(runner.run, [7]) for _ in range(others)]
+        while len(runner._waiting) < others:
             time.sleep(0.01)
         forward.hold.set()
-        assert [future.result() for future in futures] == [[0]] * 7
-    assert forward.ran == [(1, "forward", 2), (3, "lane", 1), (3, "lane", 1)]
+        assert [future.result() for future in futures] == [[0]] * (1 + others)
+    assert forward.ran == [(1, "forward", 2), (CHUNK, "lane", 1), (CHUNK, "lane", 1)]
 
 
 def test_a_gpu_runs_one_pass_of_all_that_waits() -> None:
