@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import requests
 
+from bench.loads import stack
 from bench.measure import interleaved, photo, table
 from local_stack.stack import Description
 from model_serving.archive import unpacked
@@ -27,13 +26,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     model = parser.parse_args().model
-    command = [sys.executable, "-m", "local_stack", "up", "--json", "--port", "0", "--model", str(model)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, unpacked(model) as folder:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            measure(Description(**json.loads(line)), folder)
-        finally:
-            process.terminate()
+    with stack(model) as running, unpacked(model) as folder:
+        measure(running, folder)
 
 
 def measure(stack: Description, folder: Path) -> None:

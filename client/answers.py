@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar, get_args
 
+from client.errors import ApiError
 from client.transport import bad_answer
 from lambda_api.schema import (
     Classification,
@@ -16,6 +17,7 @@ from lambda_api.schema import (
     Limits,
     Model,
     ModelDescription,
+    UploadTicket,
     parse_predictions,
 )
 
@@ -25,6 +27,16 @@ T = TypeVar("T")
 def classification(data: dict[str, Any]) -> Classification:
     """The answer of `POST /v1/classify`."""
     return _parsed(_classification, data)
+
+
+def batch(data: dict[str, Any], photos: int) -> list[Classification | ApiError]:
+    """The answer of `POST /v1/classify/batch` to so many photos, in their order."""
+    return _parsed(lambda d: _batch(d, photos), data)
+
+
+def ticket(data: dict[str, Any]) -> UploadTicket:
+    """The answer of `POST /v1/uploads`."""
+    return _parsed(_ticket, data)
 
 
 def description(data: dict[str, Any]) -> ModelDescription:
@@ -50,6 +62,25 @@ def _classification(data: dict[str, Any]) -> Classification:
     if decision not in get_args(Decision) or not predictions:
         raise ValueError(decision)
     return Classification(predictions, decision, _model(data["model"]), str(data.get("request_id", "")))
+
+
+def _batch(data: dict[str, Any], photos: int) -> list[Classification | ApiError]:
+    items = data["results"]
+    if len(items) != photos:
+        raise ValueError(len(items))
+    about = {name: data.get(name) for name in ("model", "request_id")}
+    return [_item_error(item["error"]) if item.get("error") else _classification(item | about) for item in items]
+
+
+def _item_error(error: dict[str, Any]) -> ApiError:
+    detail, hint = str(error.get("detail", "")), str(error.get("hint", ""))
+    return ApiError(int(error["status"]), str(error["code"]), detail, hint)
+
+
+def _ticket(data: dict[str, Any]) -> UploadTicket:
+    fields = {str(name): str(value) for name, value in data["fields"].items()}
+    numbers = int(data["max_bytes"]), int(data["expires_in"])
+    return UploadTicket(str(data["upload"]), str(data["url"]), fields, *numbers, str(data.get("request_id", "")))
 
 
 def _description(data: dict[str, Any]) -> ModelDescription:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from functools import partial
 from types import TracebackType
 
-from client import answers, photo, pool, reading, settings
-from client.errors import ClientError, PhotoError, UsageError
+from client import answers, reading, settings
+from client import photo as photos
+from client.asking import Asker
+from client.engine import Pace, Run
+from client.errors import UsageError
+from client.journal import Journal, Key
 from client.reading import Photo
-from client.results import Failure, Outcome
+from client.results import Outcome
 from client.sources import Listing, Source
 from client.transport import Transport
 from lambda_api.schema import DEFAULT_TOP_K, Health, ModelDescription
-
-log = logging.getLogger(__name__)
 
 
 class Client:
@@ -42,19 +45,22 @@ class Client:
         top_k: int = DEFAULT_TOP_K,
         concurrency: int = settings.DEFAULT_CONCURRENCY,
         timeout: float = settings.DEFAULT_TIMEOUT,
+        patience: float = settings.DEFAULT_PATIENCE,
+        rate: float | None = None,
         shrink: bool = True,
     ) -> None:
-        """`timeout` is seconds a try; `concurrency` photos are under way at once in `classify_folder`.
+        """`timeout` is seconds a try, `patience` seconds that a run waits for an API that is down.
 
+        At most `concurrency` requests are under way in a run, and at most `rate` photos a second are sent.
         `shrink=False` sends files as they are, metadata included.
         """
-        if top_k < 1 or concurrency < 1 or timeout <= 0:
-            raise UsageError("top_k, concurrency and timeout must be above zero.")
+        if top_k < 1 or concurrency < 1 or timeout <= 0 or patience < 0 or (rate is not None and rate <= 0):
+            raise UsageError("top_k, concurrency, timeout, patience and rate must be above zero.")
         found = settings.resolve(url, api_key, profile)
         self._transport = Transport(found.url, found.api_key, timeout)
         self._top_k = top_k
-        self._concurrency = concurrency
         self._timeout = timeout
+        self._pace = Pace(concurrency, timeout, rate, patience)
         self._shrink = shrink
         self._description: ModelDescription | None = None
         self._lock = threading.Lock()
@@ -81,23 +87,51 @@ class Client:
         """
         started = time.perf_counter()
         data = reading.read(photo, timeout=self._timeout)
-        return self._ask(reading.name_of(photo), data, hashlib.sha256(data).hexdigest(), started)
+        description = self._known()
+        answer = self._asker(description).one(self._prepared(data, description))
+        return Outcome(
+            reading.name_of(photo),
+            hashlib.sha256(data).hexdigest(),
+            tuple(answer.predictions),
+            answer.decision,
+            model=answer.model.name,
+            version=answer.model.version,
+            ms=round((time.perf_counter() - started) * 1000, 1),
+            options=self._options,
+        )
 
     def classify_folder(self, folder: str | os.PathLike[str]) -> Iterator[Outcome]:
         """Label every photo in a folder and those below, in order of completion.
 
-        Failures of single photos are outcomes with an `error`. Only what concerns all of them is
-        raised: UsageError if there is no such folder, ApiError or UnreachableError before the first.
+        Failures of single photos are outcomes with an `error`. Only what concerns all of them is raised: UsageError
+        if there is no such folder, ApiError or UnreachableError before the first, or when the API stays down.
         """
         if not os.path.isdir(folder):
             raise UsageError(f"There is no folder {os.fspath(folder)}.", "For one photo there is classify().")
         self.preflight()
         return self.classify_many(Listing([os.fspath(folder)]))
 
-    def classify_many(self, sources: Iterable[Source]) -> Generator[Outcome, None, None]:
-        """Label all sources, `concurrency` at once, one outcome each in order of completion; never raises."""
-        photo.formats()  # here, since Pillow's loading of its plugins is not made for threads
-        return pool.run(self._outcome, sources, self._concurrency)
+    def classify_many(self, sources: Iterable[Source | None]) -> Generator[Outcome, None, None]:
+        """Label all sources, one outcome each in order of completion; identical photos are sent once.
+
+        Raises ApiError or UnreachableError where the API does not answer at the start, or stays down.
+        """
+        with Journal.temporary() as journal:
+            with closing(self.run(journal).results(sources)) as results:
+                for result in results:
+                    journal.write(result.outcome)
+                    yield result.outcome
+
+    def run(self, journal: Journal, *, retry_failed: bool = False) -> Run:
+        """A run with a journal, which the caller writes: every result that is not `kept`, before taking the next.
+
+        Raises ApiError or UnreachableError where the API does not answer.
+        """
+        description = self._known()
+        key = Key(description.name, description.version, self._options)
+        journal.begin(key, retry_failed=retry_failed)
+        prepare = partial(self._prepared, description=description)
+        return Run(self._transport, self._asker(description), prepare, journal, key, self._pace)
 
     def preflight(self) -> ModelDescription:
         """Ask for the model and check this client's settings against its limits, before photos are sent."""
@@ -118,49 +152,16 @@ class Client:
     ) -> None:
         self.close()
 
-    def _outcome(self, source: Source) -> Outcome:
-        """One source's outcome, whatever happens: a run ends with one line for every photo."""
-        started, digest = time.perf_counter(), None
-        try:
-            if source.problem:
-                raise PhotoError("unreadable", source.problem, "Check that you may read it.")
-            data = reading.read(source.name, timeout=self._timeout)
-            digest = hashlib.sha256(data).hexdigest()
-            return self._ask(source.name, data, digest, started)
-        except ClientError as error:
-            failure = Failure.of(error)
-        except Exception as error:  # a bug or no memory left: the other photos still get their lines
-            log.debug("unexpected error", exc_info=True)
-            failure = Failure("client_error", f"The client failed: {type(error).__name__}.", "Report it, please.")
-        model = self._description
-        return Outcome(
-            source.name,
-            digest,
-            error=failure,
-            model=model.name if model else None,
-            version=model.version if model else None,
-            ms=_since(started),
-        )
+    @property
+    def _options(self) -> str:
+        return f"top_k={self._top_k} shrink={photos.SHRINK_FACTOR if self._shrink else 'off'}"
 
-    def _ask(self, name: str, data: bytes, digest: str, started: float) -> Outcome:
-        upload = photo.prepare(data, self._target(), shrink=self._shrink)
-        route, params = "/v1/classify", {"top_k": self._top_k}
-        answer = self._transport.post(route, upload.body, upload.media_type, params)
-        result = answers.classification(answer)
-        return Outcome(
-            name,
-            digest,
-            tuple(result.predictions),
-            result.decision,
-            model=result.model.name,
-            version=result.model.version,
-            ms=_since(started),
-        )
+    def _asker(self, description: ModelDescription) -> Asker:
+        return Asker(self._transport, description, self._top_k)
 
-    def _target(self) -> photo.Target:
+    def _prepared(self, data: bytes, description: ModelDescription) -> photos.Upload:
+        return photos.prepare(data, photos.Target.of(description), shrink=self._shrink)
+
+    def _known(self) -> ModelDescription:
         with self._lock:  # the first photos of many threads ask once
-            return photo.Target.of(self._description or self.model())
-
-
-def _since(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 1)
+            return self._description or self.model()

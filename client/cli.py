@@ -7,78 +7,163 @@ Exit codes: 0 all classified, 1 some photos failed, 2 usage, 3 API unreachable o
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from client import options
-from client.errors import ClientError, UsageError
+from client.errors import UsageError
 from client.output import json_line, printable
-from client.settings import DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT
+from client.settings import DEFAULT_CONCURRENCY, DEFAULT_PATIENCE, DEFAULT_TIMEOUT
+from client.shell import check_local, errors, leave, own_stack
+from client.sorting import How
 from lambda_api.schema import DEFAULT_TOP_K
 
 if TYPE_CHECKING:
     from client.api import Client
 
-SOME_FAILED, USAGE, NO_API, INTERRUPTED = 1, 2, 3, 130
-
 app = typer.Typer(
     help="Label photos through the API.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "WHIPPET"},
 )
 
 
 @app.command()
 def classify(
-    paths: options.Paths,
+    paths: options.Paths = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    files_from: options.FilesFrom = None,
+    since: options.Since = None,
+    hidden: options.Hidden = False,
     top_k: options.TopK = DEFAULT_TOP_K,
-    concurrency: options.Concurrency = DEFAULT_CONCURRENCY,
     lines: options.LineFormat = None,
     output: options.Output = None,
     force: options.Force = False,
+    retry_failed: options.RetryFailed = False,
     no_shrink: options.NoShrink = False,
+    sort_into: options.SortInto = None,
+    how: options.HowToSort = How.link,
+    gallery: options.Gallery = None,
+    keywords: options.Keywords = None,
+    min_confidence: options.MinConfidence = None,
+    only: options.Only = None,
+    summary: options.Summary = False,
+    dry_run: options.DryRun = False,
+    max_failures: options.MaxFailures = None,
     url: options.Url = None,
     api_key: options.Key = None,
     profile: options.Profile = None,
     timeout: options.Timeout = DEFAULT_TIMEOUT,
+    patience: options.Patience = DEFAULT_PATIENCE,
+    concurrency: options.Concurrency = DEFAULT_CONCURRENCY,
+    rate: options.Rate = None,
     local: options.Local = False,
     model: options.ModelFile = None,
     quiet: options.Quiet = False,
+    json: options.JsonSummary = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Label photos: one line each, as they are done.
+    """Label photos: one line each, as they are done. With -o FILE.jsonl the same command goes on where it ended.
 
     Example: python -m client classify photos/ -o labels.jsonl
     """
-    with _errors(debug), ExitStack() as stack:
-        _check_local(local, model, url or api_key or profile)
-        from client.api import Client
-        from client.command import Batch, Job
+    with errors(debug=debug, verbose=verbose), ExitStack() as stack:
+        check_local(local, model, url or api_key or profile)
+        from client.after import Wishes
+        from client.command import Batch, Choices, MaxFailures
+        from client.printing import Printing
+        from client.rules import Rules, parse_since
+        from client.sources import Listing
+        from client.views import Filter, LabelCounts
 
-        batch = Batch(Job.of(paths, output, lines, top_k, quiet=quiet, force=force))
+        after = parse_since(since, time.time()) if since else None
+        rules = Rules(tuple(include or ()), tuple(exclude or ()), after, hidden)
+        listing = partial(Listing, _paths(paths, files_from), rules, files_from)
+        printing = Printing.of(output, lines, top_k, quiet=quiet, force=force, json=json)
+        wanted = Filter(min_confidence, frozenset(only or ()))
+        wishes = Wishes(wanted, sort_into, how, gallery, keywords, force, timeout)
+        stop_at = MaxFailures.parse(max_failures) if max_failures else None
+        choices = Choices(retry_failed, stop_at, wishes, LabelCounts() if summary else None)
+        pace = {"timeout": timeout, "patience": patience, "concurrency": concurrency, "rate": rate}
+        if dry_run:
+            from client.estimate import tell
+
+            tell(listing(), url, api_key, profile, shrink=not no_shrink, json=json, top_k=top_k, **pace)
+            raise typer.Exit
+        sources = listing()
+        batch = Batch(printing, choices, sources)
         if local:
-            url, api_key = stack.enter_context(_own_stack(model, quiet))
-        client = stack.enter_context(
-            Client(
-                url,
-                api_key,
-                profile=profile,
-                top_k=top_k,
-                concurrency=concurrency,
-                timeout=timeout,
-                shrink=not no_shrink,
-            )
-        )
-        client.preflight()
-        code = batch.run(client)
+            url, api_key = stack.enter_context(own_stack(model, quiet=quiet))
+        client = stack.enter_context(_connected(url, api_key, profile, shrink=not no_shrink, top_k=top_k, **pace))
+        code = batch.run(client, count=None if sources.once or quiet or json else listing())
+    raise typer.Exit(code)
+
+
+@app.command()
+def watch(
+    folder: options.Watched,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    hidden: options.Hidden = False,
+    settle: options.Settle = 2.0,
+    poll: options.Poll = None,
+    top_k: options.TopK = DEFAULT_TOP_K,
+    lines: options.LineFormat = None,
+    output: options.Output = None,
+    force: options.Force = False,
+    no_shrink: options.NoShrink = False,
+    min_confidence: options.MinConfidence = None,
+    only: options.Only = None,
+    url: options.Url = None,
+    api_key: options.Key = None,
+    profile: options.Profile = None,
+    timeout: options.Timeout = DEFAULT_TIMEOUT,
+    patience: options.Patience = DEFAULT_PATIENCE,
+    concurrency: options.Concurrency = DEFAULT_CONCURRENCY,
+    rate: options.Rate = None,
+    local: options.Local = False,
+    model: options.ModelFile = None,
+    quiet: options.Quiet = False,
+    json: options.JsonSummary = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Label the photos in a folder, then new ones as they arrive, until Ctrl-C.
+
+    Example: python -m client watch incoming/ -o labels.jsonl
+    """
+    with errors(debug=debug, verbose=verbose), ExitStack() as stack:
+        check_local(local, model, url or api_key or profile)
+        from client import watching
+        from client.after import Wishes
+        from client.command import Batch, Choices
+        from client.printing import Printing
+        from client.rules import Rules
+        from client.views import Filter
+
+        rules = Rules(tuple(include or ()), tuple(exclude or ()), None, hidden)
+        printing = Printing.of(output, lines, top_k, quiet=quiet, force=force, json=json)
+        batch = Batch(printing, Choices(wishes=Wishes(Filter(min_confidence, frozenset(only or ())))))
+        stop = threading.Event()
+        sources = watching.watch(folder, rules=rules, settle=settle, poll=poll, stop=stop)
+        if local:
+            url, api_key = stack.enter_context(own_stack(model, quiet=quiet))
+        pace = {"top_k": top_k, "timeout": timeout, "patience": patience, "concurrency": concurrency, "rate": rate}
+        client = stack.enter_context(_connected(url, api_key, profile, shrink=not no_shrink, **pace))
+        stack.callback(stop.set)
+        code = batch.run(client, sources)
     raise typer.Exit(code)
 
 
@@ -89,24 +174,47 @@ def results(
     lines: options.LineFormat = None,
     output: options.Output = None,
     force: options.Force = False,
+    sort_into: options.SortInto = None,
+    how: options.HowToSort = How.link,
+    gallery: options.Gallery = None,
+    keywords: options.Keywords = None,
+    min_confidence: options.MinConfidence = None,
+    only: options.Only = None,
+    summary: options.Summary = False,
     concurrency: options.Readers = 32,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Turn what a Batch Transform job left into the lines of `classify`, sorted by path.
+    """Make a table, CSV, JSON Lines, Parquet, a page or folders of results that are there.
 
-    Example: python -m client results s3://bucket/labels --photos s3://bucket/photos -o labels.jsonl
+    SOURCE is what `classify -o` wrote, or what a Batch Transform job left, whose lines come sorted by path.
+
+    Example: python -m client results labels.jsonl --format csv -o labels.csv
     """
-    with _errors(debug):
-        from client.command import Job
-        from client.output import check_file
-        from client.transform_results import Results
+    with errors(debug=debug):
+        from client.after import Wishes
+        from client.saved import Saved
+        from client.views import Filter
 
-        job = Job.of([], output, lines, DEFAULT_TOP_K, quiet=quiet, force=force)
-        if output is not None:
-            check_file(output, force=force)
-        code = Results(source, photos, concurrency).run(job)
+        wanted = Filter(min_confidence, frozenset(only or ()))
+        wishes = Wishes(wanted, sort_into, how, gallery, keywords, force)
+        saved = Saved(source, photos, concurrency, wishes, summary=summary)
+        code = saved.run(output, lines, quiet=quiet, force=force)
     raise typer.Exit(code)
+
+
+@app.command()
+def undo(file: options.UndoFile, debug: options.Debug = False) -> None:
+    """Take back what --sort-into did: moved photos go back, links and copies go away.
+
+    Example: python -m client undo sorted/undo.jsonl
+    """
+    with errors(debug=debug):
+        from client import sorting
+
+        undone = sorting.undo(file)
+        typer.echo(undone.summary(), err=True)
+    raise typer.Exit(1 if undone.problems else 0)
 
 
 @app.command()
@@ -122,13 +230,14 @@ def health(
 
     Example: python -m client health
     """
-    with _client(url, api_key, profile, timeout, debug) as client:
+    with errors(debug=debug), _connected(url, api_key, profile, timeout=timeout) as client:
         answer = client.health()
+        where = client.url
     if json:
         _print_json(answer)
     else:
         name, version = printable(answer.model.name), printable(answer.model.version)
-        typer.echo(f"ok: {name} {version} answers at {client.url}")
+        typer.echo(f"ok: {name} {version} answers at {where}")
 
 
 @app.command()
@@ -144,7 +253,7 @@ def model(
 
     Example: python -m client model --json
     """
-    with _client(url, api_key, profile, timeout, debug) as client:
+    with errors(debug=debug), _connected(url, api_key, profile, timeout=timeout) as client:
         answer = client.model()
     if json:
         _print_json(answer)
@@ -160,6 +269,8 @@ def model(
 
 def main() -> None:
     """Run the command line of this process and end it with its exit code."""
+    from client.printing import INTERRUPTED
+
     for name in ("SIGTERM", "SIGHUP"):  # end a run as cleanly as Ctrl-C does, a stack of --local included
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup has its way
@@ -170,78 +281,27 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        _leave(INTERRUPTED)
+        leave(INTERRUPTED)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            _leave(INTERRUPTED)
+            leave(INTERRUPTED)
         raise
 
 
-def _leave(code: int) -> None:
-    """End now: threads that wait for an answer or a retry would hold up a normal exit for minutes."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 @contextmanager
-def _client(url: str | None, api_key: str | None, profile: str | None, timeout: float, debug: bool) -> Iterator[Client]:
-    with _errors(debug):
-        from client.api import Client
+def _connected(url: str | None, api_key: str | None, profile: str | None, **pace: object) -> Iterator[Client]:
+    from client.api import Client
 
-        with Client(url, api_key, profile=profile, timeout=timeout) as client:
-            yield client
-
-
-@contextmanager
-def _errors(debug: bool) -> Iterator[None]:
-    """Expected errors as one line and an exit code; with `debug` the traceback before it."""
-    if debug:
-        import logging
-
-        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
-    try:
-        yield
-    except ClientError as error:
-        _complain(f"{error.detail} {error.hint}", debug)
-        raise typer.Exit(USAGE if isinstance(error, UsageError) else NO_API) from None
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(SOME_FAILED) from None
-    except OSError as error:
-        _complain(f"The results cannot be written: {error.strerror}.", debug)
-        raise typer.Exit(SOME_FAILED) from None
-    except KeyboardInterrupt:
-        _complain("interrupted", debug)
-        raise typer.Exit(INTERRUPTED) from None
+    with Client(url, api_key, profile=profile, **pace) as client:  # type: ignore[arg-type]  # typed by the options
+        if "top_k" in pace:
+            client.preflight()
+        yield client
 
 
-def _complain(text: str, debug: bool) -> None:
-    if debug:
-        import traceback
-
-        traceback.print_exc()
-    shown = "\n".join(printable(line) for line in text.strip().split("\n"))
-    print(f"error: {shown}", file=sys.stderr, flush=True)
-
-
-def _check_local(local: bool, model: str | None, elsewhere: str | None) -> None:
-    if model is not None and not local:
-        raise UsageError("--model goes with --local.", "Add --local, or drop --model.")
-    if local and elsewhere:
-        raise UsageError("--local starts its own API.", "Drop --url, --api-key and --profile, or drop --local.")
-    if model is not None and not os.path.isfile(model):
-        raise UsageError(f"There is no model archive {model}.", "Make one with `python -m model_serving pack`.")
-
-
-@contextmanager
-def _own_stack(model: str | None, quiet: bool) -> Iterator[tuple[str, str]]:
-    from client import local
-
-    if not quiet and sys.stderr.isatty():
-        print("starting a one-machine stack …", file=sys.stderr, flush=True)
-    with local.started(model) as stack:
-        yield stack.url, stack.api_key
+def _paths(paths: list[str] | None, files_from: str | None) -> list[str]:
+    if not paths and files_from is None:
+        raise UsageError("There is no PATH.", "Name files or folders, or --files-from FILE.")
+    return paths or []
 
 
 def _print_json(value: object) -> None:

@@ -1,142 +1,224 @@
-"""`classify` as one call: photos in, lines out while they come, and the exit code that says what happened."""
+"""`classify` and `watch` as one call: photos in, lines out while they come, an exit code that says what happened."""
 
 from __future__ import annotations
 
-import io
-import sys
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+import re
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any
 
 from client import output, screen
-from client.api import Client
-from client.errors import UsageError
-from client.output import Format, Writer, printable
+from client.after import Wishes
+from client.errors import ClientError, UsageError
+from client.journal import Journal
+from client.output import json_line, printable
+from client.printing import INTERRUPTED, NO_API, OK, SOME_FAILED, Printing
 from client.results import Outcome
-from client.sources import PHOTO_SUFFIXES, STDIN, Listing, Source
+from client.sources import PHOTO_SUFFIXES, Listing, Source
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Callable
 
-OK, SOME_FAILED, INTERRUPTED = 0, 1, 130
-"""Exit codes of a run that began; the others are in `cli`."""
+    from client.api import Client
+    from client.engine import Run
+    from client.steps import Result
+    from client.views import LabelCounts
+
+PERCENT_FROM = 100
+"""Photos that must be done before a share of failures stops a run: 1 of the first 2 is no half of them."""
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to classify and where the lines go; `path` None means stdout."""
+class MaxFailures:
+    """How many photos may fail before a run is stopped: a number of them, or a percentage of those done."""
 
-    paths: list[str]
-    path: Path | None
-    format: Format
-    top_k: int
-    quiet: bool = False
-    force: bool = False
+    number: float
+    percent: bool = False
 
     @classmethod
-    def of(
-        cls,
-        paths: list[str],
-        path: Path | None,
-        lines: Format | None,
-        top_k: int,
-        *,
-        quiet: bool,
-        force: bool,
-    ) -> Job:
-        """A job with the format chosen where none is named: by suffix, or a table for a terminal."""
-        if lines is None and path is not None:
-            lines = Format.csv if path.suffix.lower() == ".csv" else Format.jsonl
-        elif lines is None:
-            lines = Format.table if sys.stdout.isatty() else Format.jsonl
-        return cls(paths, path, lines, top_k, quiet, force)
+    def parse(cls, text: str) -> MaxFailures:
+        """`20` or `5%`; UsageError for anything else."""
+        found = re.fullmatch(r"\s*(\d+)\s*|\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+        if found is None or (found[2] and float(found[2]) > 100):
+            raise UsageError(f"--max-failures {text} is neither a number nor a percentage.", "Write 20 or 5%.")
+        return cls(float(found[1] or found[2]), percent=found[2] is not None)
+
+    def exceeded(self, tally: screen.Tally) -> bool:
+        """Whether there are more now."""
+        if not self.percent:
+            return tally.failed > self.number
+        return tally.done >= PERCENT_FROM and 100 * tally.failed > self.number * tally.done
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a run treats what went wrong, and what it makes of the rest."""
+
+    retry_failed: bool = False
+    max_failures: MaxFailures | None = None
+    wishes: Wishes = field(default_factory=Wishes)
+    counts: LabelCounts | None = None
 
 
 class Batch:
-    """One run over a job. UsageError on construction if it cannot begin, before anything is sent."""
+    """One run. UsageError on construction if it cannot begin, before anything is sent."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        if job.path is not None:
-            output.check_file(job.path, force=job.force)
-        self._listing = Listing(job.paths)
-        self._sources = self._first(iter(self._listing))
+    def __init__(self, printing: Printing, choices: Choices, listing: Listing | None = None) -> None:
+        """A listing must have at least one photo."""
+        if printing.path is not None and not printing.is_journal:
+            output.check_file(printing.path, force=printing.force)
+        choices.wishes.check()
+        self._printing, self._choices, self._listing = printing, choices, listing
+        self._sources: Iterable[Source] = _first(listing) if listing is not None else ()
         self._tally = screen.Tally()
+        self._seen: set[int] = set()
+        self._over = False
 
-    def run(self, client: Client) -> int:
-        """Classify and write everything; the exit code. Raises OSError where the lines cannot be written."""
+    def run(self, client: Client, sources: Iterable[Source | None] | None = None, count: Listing | None = None) -> int:
+        """Classify and write everything; the exit code. `sources` replaces the listing; `count` is one like it.
+
+        Raises UsageError where the journal cannot be used, ApiError or UnreachableError where the API does not answer
+        at the start, OSError where lines cannot be written.
+        """
         self._tally = screen.Tally()  # here, since the start of a stack is no part of the photos a second
         with ExitStack() as stack:
-            writer, shared = open_writer(self._job, stack)
-            on = bar_console(self._job, shared)
-            sources = self._sized(on)
-            total = len(sources) if isinstance(sources, list) else None
-            bar = stack.enter_context(screen.bar(on, total))
-            interrupted = write_all(client.classify_many(sources), writer, self._tally, bar)
-        if not self._job.quiet:
-            listing = self._listing
-            summary = self._tally.summary(ignored=listing.ignored, links=listing.links, interrupted=interrupted)
-            screen.say(summary)
-        if interrupted:
+            journal = stack.enter_context(self._journal())
+            run = client.run(journal, retry_failed=self._choices.retry_failed)
+            stopped, error = self._work(run, journal, self._sources if sources is None else sources, count)
+            fine = self._after(journal) if not (stopped or error) else True
+        self._say(stopped, error, run.unsent)
+        if error is not None:
+            return NO_API
+        if stopped and sources is None:
             return INTERRUPTED
-        return SOME_FAILED if self._tally.failed else OK
+        return OK if fine and not self._tally.failed and not self._over else SOME_FAILED
 
-    def _first(self, sources: Iterator[Source]) -> Iterator[Source]:
-        """The same sources; UsageError where there is not even one."""
-        for first in sources:
-            return chain([first], sources)
-        looked = ", ".join(sorted(PHOTO_SUFFIXES))
-        where = printable(", ".join(self._job.paths))
-        others = f" ({self._listing.ignored} other files)" if self._listing.ignored else ""
-        raise UsageError(
-            f"There is no photo in {where}{others}.",
-            f"Looked for {looked}, and for files that begin like a photo; hidden ones are passed over.",
+    def _journal(self) -> Journal:
+        path = self._printing.path
+        return (
+            Journal.open(path, force=self._printing.force)
+            if self._printing.is_journal and path
+            else Journal.temporary()
         )
 
-    def _sized(self, bar: Console | None) -> Iterable[Source]:
-        """All sources at once where a bar wants their number, unless they come from stdin one by one."""
-        return list(self._sources) if bar is not None and STDIN not in self._job.paths else self._sources
+    def _work(
+        self, run: Run, journal: Journal, sources: Iterable[Source | None], count: Listing | None
+    ) -> tuple[bool, ClientError | None]:
+        """Everything up to the last line; whether a signal ended it early, and what the API said if that did."""
+        with ExitStack() as stack:
+            writer, console = (None, None) if self._printing.is_journal else self._printing.open_writer(stack)
+            progress = stack.enter_context(self._printing.progress(console))
+            if count is not None:
+                threading.Thread(target=_count, args=(count, progress), daemon=True).start()
+            interrupted = stack.enter_context(_signals(run.stop))
+            results = stack.enter_context(closing(run.results(sources)))
+            try:
+                for result in results:
+                    self._note(result, journal, writer)
+                    progress.advance(self._tally)
+                    self._check_failures(run)
+            except ClientError as error:
+                return False, error
+            except KeyboardInterrupt:
+                return True, None
+        return interrupted(), None
+
+    def _note(self, result: Result, journal: Journal, writer: output.Writer | None) -> None:
+        try:
+            if not result.kept:
+                journal.write(result.outcome)
+            if writer is not None and self._choices.wishes.filter.keeps(result.outcome):
+                writer.write(result.outcome)
+        finally:  # a second Ctrl-C may come when the line is out already: the summary counts it
+            self._tally.add(result.outcome, kept=result.kept)
+            if self._choices.counts is not None:
+                self._choices.counts.add(result.outcome)
+            if self._choices.wishes:
+                self._seen.add(hash(result.outcome.path))
+
+    def _check_failures(self, run: Run) -> None:
+        most = self._choices.max_failures
+        if most is not None and not self._over and most.exceeded(self._tally):
+            self._over = True
+            run.stop()
+
+    def _after(self, journal: Journal) -> bool:
+        if not self._choices.wishes or self._over:
+            return True
+        journal.sync()
+        return self._choices.wishes.fulfil(partial(self._outcomes, journal))
+
+    def _outcomes(self, journal: Journal) -> Iterator[Outcome]:
+        """Those of this run: the journal may know of other photos."""
+        return (outcome for outcome in journal.outcomes() if hash(outcome.path) in self._seen)
+
+    def _say(self, stopped: bool, error: ClientError | None, unsent: int) -> None:
+        printing, tally = self._printing, self._tally
+        passed_over = self._listing.passed_over() if self._listing is not None else ""
+        if printing.json:
+            ended = "interrupted" if stopped else "api" if error else "max_failures" if self._over else "done"
+            screen.say(json_line({**tally.to_dict(), "not_sent": unsent, "passed_over": passed_over, "ended": ended}))
+        elif not printing.quiet:
+            screen.say(tally.summary(passed_over=passed_over, unsent=unsent, interrupted=stopped))
+            if self._choices.counts is not None:
+                screen.say(self._choices.counts.table())
+        if self._over:
+            screen.say("error: Stopped, since more photos failed than --max-failures allows. " + self._continue())
+        if error is not None:
+            screen.say(f"error: Stopped: {printable(error.detail)} {printable(error.hint)} {self._continue()}".strip())
+
+    def _continue(self) -> str:
+        return "The same command goes on from here." if self._printing.is_journal else ""
 
 
-def open_writer(job: Job, stack: ExitStack) -> tuple[Writer, Console | None]:
-    """The writer of a job's lines, and the console it prints on where it prints a table."""
-    if job.format is Format.table:
-        text: TextIO = sys.stdout
-        if job.path is not None:
-            binary = output.open_file(job.path, force=job.force)
-            text = stack.enter_context(io.TextIOWrapper(binary, "utf-8", "backslashreplace", write_through=True))
-        console = screen.console(text)
-        return screen.Table(console), console
-    lines: BinaryIO = sys.stdout.buffer
-    if job.path is not None:
-        lines = stack.enter_context(output.open_file(job.path, force=job.force))
-    if job.format is Format.csv:
-        return output.Csv(lines, job.top_k), None
-    return output.JsonLines(lines), None
+def _first(listing: Listing) -> Iterable[Source]:
+    """All its sources; UsageError where there is not even one."""
+    sources = iter(listing)
+    for first in sources:
+        return chain([first], sources)
+    looked = ", ".join(sorted(PHOTO_SUFFIXES))
+    others = f" ({said})" if (said := listing.passed_over()) else ""
+    raise UsageError(
+        f"There is no photo in {printable(listing.named)}{others}.",
+        f"Looked for {looked}, and for files that begin like a photo; hidden ones are passed over.",
+    )
 
 
-def bar_console(job: Job, table: Console | None) -> Console | None:
-    """Where the bar goes: only to a terminal, and never between lines that a terminal shows."""
-    if job.quiet or not sys.stderr.isatty():
-        return None
-    if job.path is not None or not sys.stdout.isatty():
-        return screen.console(sys.stderr)
-    return table
-
-
-def write_all(outcomes: Generator[Outcome, None, None], writer: Writer, tally: screen.Tally, bar: screen.Bar) -> bool:
-    """Write every outcome as it comes; whether Ctrl-C ended it early."""
+def _count(listing: Listing, progress: screen.Progress) -> None:
+    """Tell how many there are, once that is known: the run itself lists no further than it must."""
     try:
-        with closing(outcomes):
-            for outcome in outcomes:
-                try:
-                    writer.write(outcome)
-                finally:  # Ctrl-C may come when the line is out already: the summary counts it
-                    tally.add(outcome)
-                bar.advance(tally)
-    except KeyboardInterrupt:
-        return True
-    return False
+        progress.set_total(sum(1 for _ in listing))
+    except ClientError:
+        return  # the run meets it, too, and says it
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """The first signal asks the run to end, the second ends it; what is given tells whether there was one."""
+    asked = threading.Event()
+
+    def handle(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        screen.say("stopping: what is under way is finished; once more to leave at once")
+        stop()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    numbers = [number for name in _SIGNALS if (number := getattr(signal, name, None)) is not None]
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup has its way
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

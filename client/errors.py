@@ -6,7 +6,7 @@ ClientError            code, detail (the fact), hint (the mend)
 ├── UnreachableError   no answer came: `unreachable` or `timeout`
 ├── ApiError           the API answered with an error: also status and request_id
 └── PhotoError         this photo cannot be sent: `unreadable`, `bad_image`, `too_large`,
-                       `unsupported_media_type`
+                       `unsupported_media_type`, `upload_failed`
 """
 
 from __future__ import annotations
@@ -41,12 +41,24 @@ class UnreachableError(ClientError):
 
 
 class ApiError(ClientError):
-    """The API answered with an error; `code` is one of the API's own, or `bad_answer`."""
+    """The API answered with an error; `code` is one of the API's own, or `bad_answer`.
 
-    def __init__(self, status: int, code: str, detail: str, hint: str = "", request_id: str = "") -> None:
+    `retry_after` is what it asks to wait before another try, in seconds, if it asks.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        hint: str = "",
+        request_id: str = "",
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(code, detail, hint)
         self.status = status
         self.request_id = request_id
+        self.retry_after = retry_after
 
 
 class PhotoError(ClientError):

@@ -28,6 +28,7 @@ CSV_COLUMNS = (
     "model",
     "version",
     "ms",
+    "options",
 )
 """The first columns; `label_2, class_id_2, score_2 …` follow, up to top_k."""
 
@@ -41,6 +42,11 @@ class Format(str, enum.Enum):
     table = "table"
     jsonl = "jsonl"
     csv = "csv"
+
+    @classmethod
+    def of_suffix(cls, suffix: str) -> Format:
+        """The format that a file's suffix, with its dot, tells; JSON Lines for any other."""
+        return {".csv": cls.csv}.get(suffix.lower(), cls.jsonl)
 
 
 class Writer(Protocol):
@@ -80,7 +86,7 @@ class Csv:
         head = [outcome.path, outcome.sha256, outcome.status, *first, outcome.decision, *why]
         blanks = [""] * (3 * (self._top_k - 1 - len(others)))
         rest = [value for prediction in others for value in prediction]
-        self._row([*head, outcome.model, outcome.version, outcome.ms, *rest, *blanks])
+        self._row([*head, outcome.model, outcome.version, outcome.ms, outcome.options, *rest, *blanks])
 
     def _row(self, values: list[Any]) -> None:
         text = io.StringIO()

@@ -1,6 +1,7 @@
 """Make a photo ready to send: turned upright, shrunk, and without its metadata.
 
-The ICC profile stays, because the server converts colours; this module has no colour logic of its own.
+The ICC profile stays, because the server converts colours; this module has no colour logic of its own. A JPEG that is
+small already keeps its pixels bit for bit, and its orientation as the one tag of an EXIF that has no other.
 Everything else (EXIF with its GPS, XMP, comments) is dropped. A trap: HEIC and AVIF files that the
 installed Pillow cannot read are sent as they are, metadata included; `pip install pillow-heif` cures it.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,10 @@ difference of 0.8 in 255 on 12-megapixel photos; 1.5 shifts the crop by half a p
 halves what JPEG adds before the model sees it.
 """
 
+BIG_PIXELS = 16_000_000
+"""Photos of more pixels are decoded one at a time: 50 megapixels take 150 to 200 MB."""
+
+_BIG = threading.Lock()
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")  # MPO opens as JPEG
 _NOT_IN_PILLOW = ("image/avif", "image/heic")
 
@@ -51,8 +58,9 @@ class Target:
 
     @classmethod
     def of(cls, model: ModelDescription) -> Target:
-        """The target that `GET /v1/model` publishes."""
-        return cls(model.input.resize, model.limits.pixels, model.limits.image_bytes)
+        """The target that `GET /v1/model` publishes; what is too large to be sent directly may be uploaded first."""
+        limits = model.limits
+        return cls(model.input.resize, limits.pixels, max(limits.image_bytes, limits.upload_bytes))
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Size after shrinking, in pixels; the same size where the photo is small already.
@@ -79,7 +87,8 @@ def prepare(data: bytes, target: Target, *, shrink: bool = True) -> Upload:
     if image is None:
         hint = "Install pillow-heif and it is shrunk before sending, or convert it to JPEG."
         return _checked(Upload(data, media_type), target, hint)
-    return _checked(_shrunk(image, target), target, "Crop it: it stays too large even when shrunk.")
+    upload = _stripped(image, data, target) or _shrunk(image, target)
+    return _checked(upload, target, "Crop it: it stays too large even when shrunk.")
 
 
 @functools.cache
@@ -133,11 +142,21 @@ def _open(data: bytes, media_type: str, target: Target) -> Image.Image | None:
     return image
 
 
+def _stripped(image: Image.Image, data: bytes, target: Target) -> Upload | None:
+    """A JPEG that is small enough, without its metadata: nothing is decoded, which is most of the work."""
+    from client import jpeg, pixels
+
+    if image.format not in ("JPEG", "MPO") or target.size(*image.size) != image.size:
+        return None
+    body = jpeg.stripped(data, pixels.orientation(image))
+    return Upload(body, "image/jpeg") if body else None
+
+
 def _shrunk(image: Image.Image, target: Target) -> Upload:
     from client import pixels
 
     try:
-        with image:
+        with image, _BIG if image.width * image.height > BIG_PIXELS else nullcontext():
             small = pixels.decode(image, target.size)
     except Exception as error:  # as above: decoders raise nearly anything on broken data
         raise _bad_image("is broken or cut short") from error

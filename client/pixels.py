@@ -49,11 +49,10 @@ _TURNS = {
 
 
 class Decoded(NamedTuple):
-    """Pixels ready to encode. `intact` is true where they are those of a JPEG as it was decoded."""
+    """Pixels ready to encode, and whether there were more of them."""
 
     image: Image.Image
     shrunk: bool
-    intact: bool
 
 
 def decode(image: Image.Image, target: Callable[[int, int], tuple[int, int]]) -> Decoded:
@@ -66,18 +65,18 @@ def decode(image: Image.Image, target: Callable[[int, int], tuple[int, int]]) ->
     if not jpeg:
         size = target(*image.size)  # a TIFF turns itself while loading
     shrunk = size != image.size
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation(image))
     result = _sendable(image)
     if size != result.size:
         result = result.resize(size, Image.Resampling.BICUBIC)
     if turn is not None:  # after shrinking, where it costs next to nothing
         result = result.transpose(turn)
-    return Decoded(result, shrunk, result is image and image.format == "JPEG")
+    return Decoded(result, shrunk)
 
 
 def encode(decoded: Decoded) -> tuple[bytes, str]:
     """The bytes to send and their media type; of all metadata only the ICC profile is in them."""
-    image = decoded.image if decoded.intact else decoded.image.copy()  # a copy has no TIFF tags
+    image = decoded.image.copy()  # a copy has no TIFF tags
     name, options = _encoder(image.mode, decoded)
     if profile := image.info.get("icc_profile"):
         options["icc_profile"] = profile
@@ -92,12 +91,11 @@ def _encoder(mode: str, decoded: Decoded) -> tuple[str, dict[str, Any]]:
         return _LOSSLESS[mode], {}
     if mode not in _JPEG_MODES:
         return "WEBP", dict(SHRUNK_WEBP)
-    if decoded.intact:
-        return "JPEG", {"quality": "keep"}  # its own tables: the same pixels but for rounding
     return "JPEG", dict(SHRUNK_JPEG if decoded.shrunk else UNSHRUNK_JPEG)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """How an opened photo is to be turned, by EXIF; 1 where nothing readable says so."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # EXIF is often broken where the pixels are fine; every viewer shows such a photo

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import os
 import time
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import IO, TYPE_CHECKING, BinaryIO, TypeAlias
 
-from client.errors import PhotoError
+from client.errors import ClientError, PhotoError
 
 if TYPE_CHECKING:
     import requests
@@ -18,10 +21,43 @@ MAX_FILE_BYTES = 200_000_000
 FETCH_SECONDS = 120
 """Longest download of a photo named by URL, in seconds: a slow drip must not hold a worker for ever."""
 
-_CHUNK = 1 << 16
+CHUNK = 1 << 16
+"""Bytes taken at a time from what cannot tell its size, or lies about it."""
+
+_CHECK = "Check that it is still there and that you may read it."
 
 Photo: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """What a photo can be given as: a path, an `http(s)://` URL, its bytes, or a binary file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One photo to be: its name, and the way to its bytes. A hundred thousand of them take some 25 MB.
+
+    `problem` is what already stands against reading it, with `code` and `hint` as in a PhotoError. `data` are
+    bytes that cannot be had again later, as those of a compressed archive; `reader` gives them where the name
+    is neither a path nor a URL.
+    """
+
+    name: str
+    problem: str = ""
+    code: str = "unreadable"
+    hint: str = _CHECK
+    data: bytes | None = field(default=None, repr=False)
+    reader: Callable[[], bytes] | None = field(default=None, repr=False)
+
+    @classmethod
+    def refused(cls, name: str, error: ClientError) -> Source:
+        """A source that cannot be read, for the reason of this error."""
+        return cls(name, error.detail, error.code, error.hint)
+
+    def read(self, timeout: float = 30.0) -> bytes:
+        """All bytes; `timeout` in seconds is for URLs. PhotoError: its problem, or as `read` of this module."""
+        if self.problem:
+            raise PhotoError(self.code, self.problem, self.hint)
+        if self.data is not None:
+            return self.data
+        return self.reader() if self.reader else read(self.name, timeout=timeout)
 
 
 def is_url(name: str) -> bool:
@@ -47,11 +83,32 @@ def read(photo: Photo, *, timeout: float = 30.0) -> bytes:
     return _read_stream(photo)
 
 
+def gathered(chunks: Iterable[bytes], limit: int = MAX_FILE_BYTES) -> bytes:
+    """Chunks as one, without a second copy of them; PhotoError `too_large` as soon as they are more than `limit`."""
+    buffer = io.BytesIO()
+    for chunk in chunks:
+        buffer.write(chunk)
+        if buffer.tell() > limit:
+            raise too_large(limit)
+    return buffer.getvalue()
+
+
+def chunks_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """What a stream still holds, in small pieces."""
+    return iter(partial(stream.read, CHUNK), b"")
+
+
+def too_large(limit: int = MAX_FILE_BYTES) -> PhotoError:
+    """The refusal of more bytes than `limit`."""
+    fact = f"The file is larger than {limit // 1_000_000} MB."
+    return PhotoError("too_large", fact, "Is it a photo? Shrink it with another program.")
+
+
 def _read_file(path: str) -> bytes:
     try:
         with open(path, "rb") as stream:
             if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
-                raise _too_large()
+                raise too_large()
             return _read_stream(stream)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or "the name cannot be used"
@@ -70,35 +127,26 @@ def _fetch(url: str, timeout: float) -> bytes:
         with requests.get(url, stream=True, timeout=timeout, headers={"Accept": "image/*"}) as response:
             if not response.ok:
                 raise _unreadable(f"The address answered with status {response.status_code}.")
-            return _drain(response)
+            return gathered(_in_time(response))
     except requests.Timeout as error:
         raise _unreadable(f"The address did not answer within {timeout:g} s.") from error
     except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be parsed
         raise _unreadable("The address cannot be reached.") from error
 
 
-def _drain(response: requests.Response) -> bytes:
+def _in_time(response: requests.Response) -> Iterator[bytes]:
     deadline = time.monotonic() + FETCH_SECONDS
-    buffer = io.BytesIO()
-    for chunk in response.iter_content(_CHUNK):
-        buffer.write(chunk)
-        if buffer.tell() > MAX_FILE_BYTES:
-            raise _too_large()
+    for chunk in response.iter_content(CHUNK):
+        yield chunk
         if time.monotonic() > deadline:
             raise _unreadable(f"The download took more than {FETCH_SECONDS} s.")
-    return buffer.getvalue()
 
 
 def _within_limit(data: bytes) -> bytes:
     if len(data) > MAX_FILE_BYTES:
-        raise _too_large()
+        raise too_large()
     return data
 
 
-def _too_large() -> PhotoError:
-    fact = f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB."
-    return PhotoError("too_large", fact, "Is it a photo? Shrink it with another program.")
-
-
 def _unreadable(fact: str) -> PhotoError:
-    return PhotoError("unreadable", fact, "Check that it is still there and that you may read it.")
+    return PhotoError("unreadable", fact, _CHECK)

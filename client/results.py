@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from client.errors import ClientError
-from lambda_api.schema import Decision, Prediction
+from lambda_api.schema import Decision, Prediction, parse_predictions
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Outcome:
     `sha256` is that of the file as it lies on disk, None where it could not be read. `ms` is the wall
     time in milliseconds for reading, shrinking and asking, retries and waits included. `path` is the
     name as given, with undecodable bytes as surrogates, and empty for photos handed over as bytes.
+    `options` are those of the client that change a result, such as `top_k=5 shrink=2`; None where nobody noted them.
     """
 
     path: str
@@ -40,6 +42,25 @@ class Outcome:
     model: str | None = None
     version: str | None = None
     ms: float = 0.0
+    options: str | None = None
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Outcome:
+        """The outcome of a JSON line's object; what a line may lack is None. ValueError where it is no result line."""
+        try:
+            return cls(
+                data["path"],
+                data.get("sha256"),
+                tuple(parse_predictions(data.get("predictions") or ())),
+                _decision(data.get("decision")),
+                _failure(data),
+                data.get("model"),
+                data.get("version"),
+                float(data.get("ms") or 0.0),
+                data.get("options"),
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError("not a result line") from error
 
     @property
     def ok(self) -> bool:
@@ -74,4 +95,24 @@ class Outcome:
             "model": self.model,
             "version": self.version,
             "ms": self.ms,
+            "options": self.options,
         }
+
+
+def _decision(value: Any) -> Decision | None:
+    if value is not None and value not in get_args(Decision):
+        raise ValueError(value)
+    decision: Decision | None = value
+    return decision
+
+
+def _failure(data: Mapping[str, Any]) -> Failure | None:
+    """The error of a line; ValueError where its status and what it holds contradict each other."""
+    error = data.get("error")
+    if data["status"] not in ("ok", "error") or (data["status"] == "ok") == bool(error):
+        raise ValueError(data["status"])
+    if error is None:
+        if not data.get("predictions"):
+            raise ValueError("no predictions")
+        return None
+    return Failure(str(error["code"]), str(error.get("detail", "")), str(error.get("hint", "")))

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,10 +18,13 @@ from client.output import printable
 from client.results import Outcome
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress as RichProgress
 
 WIDTH = 100
 """Width of a table that goes to no terminal, in columns."""
+
+PLAIN_SECONDS = 10.0
+"""Seconds between two plain lines of progress."""
 
 _STYLES = {"confident": "green", "unsure": "yellow", "unknown": "dim"}
 _SCORE, _DECISION = 7, 9
@@ -91,12 +94,15 @@ class Tally:
 
     def __init__(self) -> None:
         self.done = 0
+        self.kept = 0
+        """Photos whose line an earlier run has written."""
         self.failures: Counter[str] = Counter()
         self._started = time.perf_counter()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome, *, kept: bool = False) -> None:
         """Count one outcome."""
         self.done += 1
+        self.kept += kept
         if outcome.error is not None:
             self.failures[outcome.error.code] += 1
 
@@ -105,39 +111,105 @@ class Tally:
         """How many photos have no labels."""
         return sum(self.failures.values())
 
-    def summary(self, *, ignored: int = 0, links: int = 0, interrupted: bool = False) -> str:
-        """One line: photos, failures by code, other files ignored, seconds, photos a second."""
-        seconds = time.perf_counter() - self._started
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self._started
+
+    @property
+    def rate(self) -> float:
+        """Photos a second that this run has done itself."""
+        return (self.done - self.kept) / max(self.seconds, 1e-9)
+
+    def summary(self, *, passed_over: str = "", unsent: int = 0, interrupted: bool = False) -> str:
+        """One line: photos, failures by code, those done before, other files, seconds, photos a second."""
         codes = ", ".join(f"{code} {count}" for code, count in self.failures.most_common())
-        failed = f"{self.failed} failed" + (f" ({codes})" if codes else "")
-        parts = [f"{self.done - self.failed} classified", failed]
-        if ignored:
-            parts.append(_count(ignored, "other file") + " ignored")
-        if links:
-            parts.append(_count(links, "linked folder") + " not followed")
-        parts += [f"{seconds:.1f} s", f"{self.done / max(seconds, 1e-9):.1f} photos/s"]
-        return ("interrupted: " if interrupted else "") + f"{_count(self.done, 'photo')}: " + ", ".join(parts)
+        parts = [f"{self.done - self.failed} classified", f"{self.failed} failed" + (f" ({codes})" if codes else "")]
+        parts += [f"{self.kept:,} done before"] * bool(self.kept)
+        parts += [f"{unsent:,} not sent"] * bool(unsent)
+        parts += [passed_over] * bool(passed_over)
+        parts += [f"{self.seconds:.1f} s", f"{self.rate:.1f} photos/s"]
+        return ("interrupted: " if interrupted else "") + f"{count(self.done, 'photo')}: " + ", ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "photos": self.done,
+            "classified": self.done - self.failed,
+            "failed": self.failed,
+            "failures": dict(self.failures),
+            "done_before": self.kept,
+            "seconds": round(self.seconds, 3),
+            "photos_per_second": round(self.rate, 3),
+        }
+
+
+class Progress(Protocol):
+    """Shows how far a run is."""
+
+    def advance(self, tally: Tally) -> None:
+        """One photo more is done."""
+
+    def set_total(self, photos: int) -> None:
+        """So many will be done; may be called from any thread."""
+
+
+class Silence:
+    """No progress is shown."""
+
+    def advance(self, tally: Tally) -> None:
+        """Nothing."""
+
+    def set_total(self, photos: int) -> None:
+        """Nothing."""
 
 
 class Bar:
-    """The progress bar's handle; does nothing where no bar is shown."""
+    """A progress bar with rate and time left, once the total is known."""
 
-    def __init__(self, progress: Progress | None, total: int | None) -> None:
+    def __init__(self, progress: RichProgress) -> None:
         self._progress = progress
-        self._task = progress.add_task("classifying", total=total, failed="") if progress else None
+        self._task = progress.add_task("classifying", total=None, failed="", rate="")
 
     def advance(self, tally: Tally) -> None:
-        """Show one photo more."""
-        if self._progress is not None and self._task is not None:
-            failed = f"{tally.failed} failed" if tally.failed else ""
-            self._progress.update(self._task, advance=1, failed=failed)
+        """One photo more."""
+        failed = f"{tally.failed} failed" if tally.failed else ""
+        self._progress.update(self._task, advance=1, failed=failed, rate=f"{tally.rate:.1f}/s")
+
+    def set_total(self, photos: int) -> None:
+        """The bar gets its length."""
+        self._progress.update(self._task, total=photos)
+
+
+class Lines:
+    """A plain line now and then, for logs: a bar would fill them with control characters."""
+
+    def __init__(self, every: float = PLAIN_SECONDS) -> None:
+        self._every = every
+        self._next = time.monotonic() + every
+        self._total: int | None = None
+
+    def advance(self, tally: Tally) -> None:
+        """One photo more; a line where the last is old enough."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self._every
+        parts = [f"{tally.done:,}" + (f" of {self._total:,}" if self._total else "") + " photos"]
+        parts += [f"{tally.failed:,} failed"] * bool(tally.failed) + [f"{tally.rate:.1f} photos/s"]
+        if self._total and tally.rate:
+            parts.append(f"{max(0, self._total - tally.done) / tally.rate:,.0f} s left")
+        say(", ".join(parts))
+
+    def set_total(self, photos: int) -> None:
+        """The lines tell the time left from now on."""
+        self._total = photos
 
 
 @contextmanager
-def bar(screen: Console | None, total: int | None) -> Iterator[Bar]:
-    """A bar on this console, gone at the end; none for None. `total` None means: not known yet."""
+def bar(screen: Console | None) -> Iterator[Progress]:
+    """A bar on this console, gone at the end; nothing for None."""
     if screen is None:
-        yield Bar(None, total)
+        yield Silence()
         return
     from rich import progress as rich_progress
 
@@ -145,13 +217,14 @@ def bar(screen: Console | None, total: int | None) -> Iterator[Bar]:
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn("{task.fields[rate]}"),
         rich_progress.TimeRemainingColumn(elapsed_when_finished=True),
         rich_progress.TextColumn("{task.fields[failed]}", style="red"),
     ]
     with rich_progress.Progress(
         *columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False
     ) as progress:
-        yield Bar(progress, total)
+        yield Bar(progress)
 
 
 def say(text: str) -> None:
@@ -172,5 +245,6 @@ def _tail(text: str, width: int) -> str:
     return "…" + text
 
 
-def _count(number: int, name: str) -> str:
+def count(number: int, name: str) -> str:
+    """`1 photo`, `2 photos`."""
     return f"{number:,} {name}" + ("" if number == 1 else "s")

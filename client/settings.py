@@ -13,16 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import typer
+
 from client import stack
 from client.errors import NoApiError, UsageError
 
 DEFAULT_PROFILE = "default"
 
-DEFAULT_CONCURRENCY = 4
-"""Photos under way at once: two cores' worth of model plus what shrinks and travels meanwhile."""
+DEFAULT_CONCURRENCY = 16
+"""Requests under way at most; how many there are is found out by the API's answers (`pacing`)."""
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds to wait for each answer: the API's gateway gives up after 29."""
+
+DEFAULT_PATIENCE = 300.0
+"""Seconds to wait for an API that is down in the middle of a run: an endpoint takes minutes to be replaced."""
 
 _START = "Start one with `python -m local_stack up`, or add --local, or name an API with --url (WHIPPET_URL)."
 
@@ -84,7 +89,39 @@ def _normal(url: str) -> str:
     return url.strip().rstrip("/").lower()
 
 
+def defaults_from_profile(context: typer.Context, name: str | None) -> str | None:
+    """typer's callback of --profile: what else its section has are defaults of the command's other options.
+
+    typer.BadParameter for what cannot be read, and for a name that `classify`, which has them all, does not know.
+    """
+    try:
+        section = _section(name, os.environ)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+    known = {
+        option.removeprefix("--"): parameter
+        for parameter in context.command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    context.default_map = {
+        str(parameter.name): value.split("\n") if getattr(parameter, "multiple", False) else value
+        for key, value in section.items()
+        if (parameter := known.get(key.replace("_", "-"))) is not None and key not in ("url", "api_key")
+    }
+    strange = sorted(key for key in section if key.replace("_", "-") not in known)
+    if strange and context.info_name == "classify":
+        raise typer.BadParameter(f"the profile file has settings that are no options: {', '.join(strange)}")
+    return name
+
+
 def _profile(name: str | None, environ: Mapping[str, str]) -> _Pair:
+    section = _section(name, environ)
+    return _Pair(section.get("url"), section.get("api_key"))
+
+
+def _section(name: str | None, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """A section of the profile file, the default one without a name; empty where there is none."""
     path = profile_file(environ)
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -98,16 +135,13 @@ def _profile(name: str | None, environ: Mapping[str, str]) -> _Pair:
         known = ", ".join(parser.sections()) or "none"
         raise UsageError(f"There is no profile {name!r} in {path}.", f"Profiles there: {known}.")
     section = name or DEFAULT_PROFILE
-    get = parser[section].get if parser.has_section(section) else lambda _: None
-    return _Pair(get("url"), get("api_key"))
+    return parser[section] if parser.has_section(section) else {}
 
 
 def profile_file(environ: Mapping[str, str] = os.environ) -> Path:
     """Where the profile file is, whether it exists or not: WHIPPET_PROFILE_FILE, else the user's settings."""
     if named := environ.get("WHIPPET_PROFILE_FILE"):
         return Path(named)
-    import typer
-
     return Path(typer.get_app_dir("whippet")) / "config.ini"
 
 

@@ -1,111 +1,159 @@
-"""From the PATHs of the command line to single photos: files, folders, globs, names on stdin, URLs."""
+"""From the PATHs of the command line to single photos: files, folders, globs, archives, S3, URLs, lists of names."""
 
 from __future__ import annotations
 
 import glob
+import io
 import os
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from itertools import chain
+from typing import BinaryIO, cast
 
-from client.errors import UsageError
-from client.reading import is_url
-from lambda_api.schema import SNIFF_BYTES, sniff_media_type
+from client import archives, buckets, folders, reading
+from client.errors import ClientError, UsageError
+from client.kinds import PHOTO_SUFFIXES, first_bytes, kind_of, refusal
+from client.reading import CHUNK, Source, is_url
+from client.rules import EVERYTHING, Rules
+from client.sieve import Sieve
 
-PHOTO_SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".mpo",
-        ".png",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".heic",
-        ".heif",
-    }
-)
-"""Suffixes that make a file in a folder a photo; any other file is one if its first bytes say so."""
+__all__ = ["PHOTO_SUFFIXES", "STDIN", "Listing", "Rules", "Source", "read_again"]
 
 STDIN = "-"
 
 
-@dataclass(frozen=True)
-class Source:
-    """One photo to be: its name, and what already stands against reading it, if anything does."""
-
-    name: str
-    problem: str = ""
-
-
-class Listing:
+class Listing(Sieve):
     """The photos behind some PATHs, found while iterating; the counts are complete at the end.
 
-    Folders are walked in the order of names, without hidden files and folders. Links to files count as
-    files; links to folders inside are not followed, which also makes loops harmless. Iterate it once.
+    Folders, archives and S3 prefixes are gone through by the rules. What is named itself is always taken, raw files
+    and videos as sources with a problem. Iterate it once, in one thread; memory does not grow but for a hash a photo.
     """
 
-    def __init__(self, paths: Sequence[str], stdin: BinaryIO | None = None) -> None:
-        """UsageError, naming it, for a PATH that is not there. `stdin` replaces the process's own."""
-        self.ignored = 0
-        """Files in folders that are no photos."""
-        self.links = 0
-        """Linked folders that were not followed."""
+    def __init__(
+        self,
+        paths: Sequence[str],
+        rules: Rules = EVERYTHING,
+        files_from: str | None = None,
+        stdin: BinaryIO | None = None,
+    ) -> None:
+        """UsageError, naming it, for a PATH that is not there, and for an archive or a bucket that cannot be opened.
+
+        UnreachableError where S3 cannot be asked. `files_from` is a file of further names, or `-`: one a line, or with
+        NULs between them as `find -print0` writes. `stdin` replaces the process's own.
+        """
+        super().__init__(rules)
+        self._files_from = files_from
         self._stdin = stdin
-        self._seen: set[str] = set()
-        self._roots = [root for path in paths for root in _expanded(path)]
+        self._seen: set[int] = set()
+        self._paths = [name for path in paths for name in _expanded(path)]
+        for name in self._paths:
+            _check(name)
+        if files_from not in (None, STDIN) and not _exists(str(files_from)):
+            raise UsageError(
+                f"There is no file {files_from}.", "Check the spelling, or give the names on stdin with -."
+            )
+
+    @property
+    def named(self) -> str:
+        """All that was named, in one line for people."""
+        return ", ".join((*self._paths, *([self._files_from] if self._files_from else ())))
+
+    @property
+    def once(self) -> bool:
+        """Whether the names can be had once only: another listing would find none, or take some of them away."""
+        files = self._files_from
+        return STDIN in (*self._paths, files) or (files is not None and not os.path.isfile(files))
 
     def __iter__(self) -> Iterator[Source]:
-        for root in self._roots:
-            for name in self._stdin_names() if root == STDIN else (root,):
+        listed = self._listed(self._files_from) if self._files_from else ()
+        for path in self._paths:
+            for name in self._listed(STDIN) if path == STDIN else (path,):
                 yield from self._new(self._below(name))
+        for name in listed:
+            yield from self._new(self._below(name))
 
     def _new(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Only those not named before: `a.jpg` and `./a.jpg` are one photo."""
         for source in sources:
-            key = source.name if is_url(source.name) else os.path.abspath(source.name)
+            name = source.name
+            key = hash(name if is_url(name) or buckets.is_uri(name) else os.path.abspath(name))
             if key not in self._seen:
                 self._seen.add(key)
                 yield source
 
     def _below(self, name: str) -> Iterator[Source]:
-        if not is_url(name) and _is_folder(name):
-            yield from self._walk(name)
-        else:
-            yield Source(name)
-
-    def _stdin_names(self) -> Iterator[str]:
-        for line in self._stdin or sys.stdin.buffer:
-            if name := os.fsdecode(line.rstrip(b"\r\n")):
-                yield name
-
-    def _walk(self, folder: str) -> Iterator[Source]:
+        """The photos that a name stands for; itself with a problem where what it names cannot be listed."""
         try:
-            with os.scandir(folder) as entries:
-                found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
-        except OSError as error:
-            yield Source(folder, f"The folder cannot be read: {error.strerror}.")
-            return
-        for entry in found:
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(entry.path)
-            elif _is_folder(entry.path):
-                self.links += 1
-            elif _is_photo(entry.path):
-                yield Source(entry.path)
+            if is_url(name):
+                yield Source(name)
+            elif buckets.is_uri(name):
+                yield from buckets.photos(name, self)
+            elif _is_folder(name):
+                yield from folders.photos(name, self)
+            elif archives.is_archive(name):
+                yield from archives.photos(name, self)
             else:
-                self.ignored += 1
+                yield named_file(name)
+        except ClientError as error:
+            yield Source.refused(name, error)
+
+    def _listed(self, file: str) -> Iterator[str]:
+        """The names in a file or on stdin, of any bytes."""
+        if file == STDIN:
+            yield from _names(self._stdin or sys.stdin.buffer)
+            return
+        try:
+            with open(file, "rb") as stream:
+                yield from _names(stream)
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read: {error.strerror}.", "Check that you may read it.") from error
+
+
+def named_file(name: str) -> Source:
+    """The source of a file that is named itself: whatever it is, but a raw file or a video with the reason why not."""
+    error = refusal(kind_of(name, lambda: first_bytes(name)))
+    return Source.refused(name, error) if error else Source(name)
+
+
+def read_again(name: str, timeout: float = 30.0) -> bytes:
+    """The bytes of a photo by the name that its result line has: a path, a URL, a member of an archive, an S3 URI.
+
+    PhotoError where they cannot be had any more; `timeout` in seconds is for URLs. Archives are kept open between
+    calls, and those that cannot be read at random are read on from where they are: ask in the order of the lines.
+    """
+    if buckets.is_uri(name):
+        return buckets.read(name)
+    if not is_url(name) and not _exists(name) and (found := archives.split(name)):
+        return archives.read(*found)
+    return reading.read(name, timeout=timeout)
+
+
+def _names(stream: BinaryIO) -> Iterator[str]:
+    """Names as they come, with NULs between them where there is one in the first bytes that arrive, else one a line."""
+    chunks = iter(lambda: cast(io.BufferedIOBase, stream).read1(CHUNK), b"")
+    first = next(chunks, b"")
+    end, rest = (b"\0" if b"\0" in first else b"\n"), b""
+    for chunk in chain((first,), chunks):
+        *lines, rest = (rest + chunk).split(end)
+        yield from filter(None, map(_name, lines))
+    yield from filter(None, (_name(rest),))
+
+
+def _name(line: bytes) -> str:
+    return os.fsdecode(line.removesuffix(b"\r"))
+
+
+def _check(name: str) -> None:
+    """ClientError where a PATH cannot be listed at all."""
+    if buckets.is_uri(name):
+        buckets.check(name)
+    elif not is_url(name) and archives.is_archive(name):
+        archives.check(name)
 
 
 def _expanded(path: str) -> list[str]:
     """A PATH as names that exist; globs are expanded here where the shell has not done it."""
-    if path == STDIN or is_url(path) or _exists(path):
+    if path == STDIN or is_url(path) or buckets.is_uri(path) or _exists(path):
         return [path]
     if glob.has_magic(path):
         if found := sorted(glob.glob(path, recursive=True)):
@@ -125,17 +173,4 @@ def _is_folder(path: str) -> bool:
     try:
         return os.path.isdir(path)
     except ValueError:
-        return False
-
-
-def _is_photo(path: str) -> bool:
-    """Whether a file in a folder is a photo. One that cannot be looked at counts by its suffix alone."""
-    if os.path.splitext(path)[1].lower() in PHOTO_SUFFIXES:
-        return True
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
-            return False
-        with open(path, "rb") as stream:
-            return sniff_media_type(stream.read(SNIFF_BYTES)) is not None
-    except OSError:
         return False

@@ -11,18 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol
 
 from client import answers, pool, reading, screen
-from client.command import INTERRUPTED, OK, SOME_FAILED, Job, bar_console, open_writer, write_all
-from client.errors import ClientError, PhotoError, UnreachableError, UsageError
+from client.buckets import Bucket, is_uri
+from client.errors import ClientError, PhotoError, UsageError
+from client.printing import INTERRUPTED, OK, SOME_FAILED, Printing, write_all
 from client.results import Failure, Outcome
 from client.sources import Listing
 
@@ -80,42 +80,27 @@ class Folder:
         return reading.read(os.path.join(self._path, *name.split("/")))
 
 
-class Bucket:
+class Prefix:
     """A prefix of S3, by AWS's usual configuration."""
 
-    def __init__(self, uri: str, concurrency: int) -> None:
+    def __init__(self, uri: str) -> None:
         """UsageError for what is no URI, or without boto3."""
-        found = re.fullmatch(r"s3://([^/]+)/?(.*)", uri, re.S)
-        if found is None:
-            raise UsageError(f"{uri} is no S3 URI.", "Write s3://BUCKET/PREFIX.")
         self.ignored = 0
-        self._bucket, prefix = found.groups()
-        self._prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        self._client = _s3(concurrency)
+        self._bucket = Bucket(uri)
 
     def names(self) -> Iterator[str]:
-        """Relative to the prefix, without the markers that consoles make for folders."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-        try:
-            for page in pages:
-                keys = (entry["Key"] for entry in page.get("Contents", ()))
-                yield from (key[len(self._prefix) :] for key in keys if not key.endswith("/"))
-        except Exception as error:  # boto3's own, which the base install lacks
-            _raise(error, f"s3://{self._bucket}/{self._prefix}")
+        """Relative to the prefix."""
+        return (key.name for key in self._bucket.objects())
 
     def read(self, name: str) -> bytes:
         """One object of it."""
-        try:
-            body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"]
-            return cast(bytes, body.read(MAX_RESULT_BYTES + 1))
-        except Exception as error:
-            raise PhotoError("unreadable", f"S3 does not give the result ({_said(error)}).", "Try again.") from error
+        return self._bucket.read(self._bucket.prefix + name, MAX_RESULT_BYTES)
 
 
-def place(name: str, *, photos: bool = False, concurrency: int = DEFAULT_CONCURRENCY) -> Place:
+def place(name: str, *, photos: bool = False) -> Place:
     """The place that a folder's path or an `s3://` URI names; UsageError where there is none."""
-    if name.lower().startswith("s3://"):
-        return Bucket(name, concurrency)
+    if is_uri(name):
+        return Prefix(name)
     return Folder(name, photos=photos)
 
 
@@ -127,18 +112,21 @@ class Results:
     photos: str | None = None
     concurrency: int = DEFAULT_CONCURRENCY
 
-    def run(self, job: Job) -> int:
+    def run(self, printing: Printing) -> int:
         """Write one line a photo, sorted by path; the exit code. Errors as `outcomes`; OSError for the disk."""
         found, tally = self._places(), screen.Tally()
         items = _joined(*found)
         with ExitStack() as stack:
-            writer, console = open_writer(job, stack)
-            bar = stack.enter_context(screen.bar(bar_console(job, console), len(items)))
-            interrupted = write_all(self._outcomes(items, *found), writer, tally, bar)
+            writer, console = printing.open_writer(stack)
+            progress = stack.enter_context(printing.progress(console))
+            progress.set_total(len(items))
+            interrupted = write_all(self._outcomes(items, *found), writer, tally, progress)
         if found[1] is not None and not any(has_result and has_photo for _, has_result, has_photo in items):
             screen.say("warning: no result has the name of a photo. Are these the --input and --output of one job?")
-        if not job.quiet:
-            screen.say(tally.summary(ignored=found[1].ignored if found[1] else 0, interrupted=interrupted))
+        if not printing.quiet:
+            others = found[1].ignored if found[1] else 0
+            passed_over = f"{screen.count(others, 'other file')} ignored" if others else ""
+            screen.say(tally.summary(passed_over=passed_over, interrupted=interrupted))
         if interrupted:
             return INTERRUPTED
         return SOME_FAILED if tally.failed else OK
@@ -149,8 +137,7 @@ class Results:
         return self._outcomes(_joined(*found), *found)
 
     def _places(self) -> tuple[Place, Place | None]:
-        source = place(self.source, concurrency=self.concurrency)
-        return source, place(self.photos, photos=True, concurrency=self.concurrency) if self.photos else None
+        return place(self.source), place(self.photos, photos=True) if self.photos else None
 
     def _outcomes(
         self, items: list[tuple[str, bool, bool]], source: Place, photos: Place | None
@@ -184,7 +171,7 @@ def _outcome(source: Place, name: str, digest: str | None) -> Outcome:
             return Outcome(name, digest, error=_NO_ANSWER)
         return _parsed(json.loads(body), name, digest)
     except PhotoError as error:
-        return Outcome(name, digest, error=Failure.of(error))
+        return Outcome(name, digest, error=_NO_ANSWER if error.code == "too_large" else Failure.of(error))
     except (ClientError, ValueError, RecursionError):  # none of ours, and what is no JSON
         return Outcome(name, digest, error=_NO_ANSWER)
 
@@ -228,29 +215,3 @@ def _files(folder: str) -> Iterator[str]:
 
     for below, _, files in os.walk(folder, onerror=refuse):
         yield from (os.path.join(below, name) for name in files)
-
-
-def _s3(concurrency: int) -> Any:
-    try:
-        import boto3
-        from boto3.session import Config  # type: ignore[attr-defined]  # botocore's, which comes with it
-    except ImportError:
-        raise UsageError("boto3 is not installed.", "Run: pip install 'whippet[aws]'") from None
-    retrying = Config(max_pool_connections=concurrency, retries={"mode": "adaptive", "total_max_attempts": 5})
-    try:
-        return boto3.client("s3", config=retrying)
-    except Exception as error:  # a profile or region that is wrong
-        _raise(error, "S3")
-
-
-def _raise(error: Exception, where: str) -> NoReturn:
-    """What boto3 raised as an error of ours."""
-    code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-    if code == "NoSuchBucket":
-        raise UsageError(f"There is no bucket of {where}.", "Check the spelling.") from error
-    hint = "Check the credentials (aws sts get-caller-identity), the region and the network."
-    raise UnreachableError("unreachable", f"{where} cannot be read ({_said(error)}).", hint) from error
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(". ") or type(error).__name__

@@ -1,41 +1,44 @@
-"""HTTP to the API: one session a thread, retries by urllib3, and every answer typed or raised.
+"""HTTP to the API: one session a thread, retries by tenacity, and every answer typed or raised.
 
 Photos are classified, never stored, so that sending one twice does no harm and POST is retried like GET.
 """
 
 from __future__ import annotations
 
+import email.utils
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import InvalidHeader, MaxRetryError, ReadTimeoutError
-from urllib3.util.retry import Retry
+from urllib3.exceptions import ReadTimeoutError
 
-from client.errors import ApiError, ClientError, UnreachableError
+from client.errors import ApiError, ClientError, PhotoError, UnreachableError
 from lambda_api.schema import ERRORS, RETRYABLE
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from urllib3.connectionpool import ConnectionPool
-    from urllib3.response import BaseHTTPResponse
+    from tenacity import RetryCallState, Retrying
 
 CONNECT_SECONDS = 5.0
 """Longest wait for a connection, in seconds; `--timeout` is for the answer."""
 
-MAX_RETRY_AFTER = 30
+MAX_RETRY_AFTER = 30.0
 """Longest Retry-After obeyed, in seconds: beyond it a failed line is worth more than a silent wait."""
+
+FIRST_WAIT, LONGEST_WAIT, JITTER = 0.5, 8.0, 0.5
+"""Seconds before the first retry, doubled for each further one up to the longest; jitter is added, up to this many."""
+
+TRIES, CURT_TRIES = 5, 3
+"""Tries for a photo, and for a GET, whose answer a person waits for."""
 
 SLOW_TRIES = 2
 """How often an answer that does not come in time, or a 504, is waited for: each costs half a minute."""
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_DOWN = frozenset({"unreachable", "timeout"})
-_DOWN_STATUS = frozenset({502, 503, 504})
 _CODES = {status: code for code, (status, _) in reversed(list(ERRORS.items()))}
 _RERUN = "Check the URL and that the API runs (on one machine: `python -m local_stack up`); then run it again."
 _HINTS = {
@@ -48,54 +51,30 @@ _HINTS = {
 }
 
 
-class _Retry(Retry):
-    """urllib3's retry with Retry-After capped, and slow answers waited for less often than others."""
+@dataclass(frozen=True)
+class Body:
+    """What a POST carries: its bytes, their media type, and parameters of the URL."""
 
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: ConnectionPool | None = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> _Retry:
-        left = super().increment(method, url, response, error, _pool, _stacktrace)
-        slow = [step for step in left.history if isinstance(step.error, ReadTimeoutError) or step.status == 504]
-        if len(slow) >= SLOW_TRIES:
-            raise MaxRetryError(cast("ConnectionPool", _pool), url or "", error)
-        return left
-
-    def parse_retry_after(self, retry_after: str) -> float:
-        try:
-            return min(super().parse_retry_after(retry_after), MAX_RETRY_AFTER)
-        except InvalidHeader:
-            return 0  # which means: back off as without the header
+    data: bytes
+    media_type: str
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _retries(total: int) -> Retry:
-    return _Retry(
-        total=total,
-        redirect=False,
-        backoff_factor=0.5,
-        backoff_jitter=0.5,
-        backoff_max=8,
-        status_forcelist=RETRYABLE,
-        allowed_methods=None,
-        respect_retry_after_header=True,
-        raise_on_status=False,
-    )
+@dataclass(frozen=True)
+class Patience:
+    """How a request is tried: how often, who is told of each failed try, and who may say that it is enough."""
+
+    tries: int = TRIES
+    failed: Callable[[ClientError], None] = lambda error: None
+    enough: Callable[[], bool] = lambda: False
+    sleep: Callable[[float], None] = time.sleep
 
 
-_PATIENT, _CURT, _ONCE = _retries(4), _retries(2), _retries(0)
+PATIENT, CURT, ONCE = Patience(), Patience(CURT_TRIES), Patience(1)
 
 
 class Transport:
-    """Talks to one API. Safe to use from many threads; each keeps its own connection alive.
-
-    Once a request has used up its retries because the API is down, the following ones try once each,
-    until one succeeds: a dead API costs ten seconds a run, not ten seconds a photo.
-    """
+    """Talks to one API. Safe to use from many threads; each keeps its own connection alive."""
 
     def __init__(self, url: str, api_key: str | None, timeout: float) -> None:
         self.url = url.rstrip("/")
@@ -103,46 +82,43 @@ class Transport:
         self._timeout = timeout
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
-        self._down = False
 
-    def get(self, route: str) -> dict[str, Any]:
-        """The JSON of a GET; ApiError or UnreachableError, within few retries since a person waits."""
-        return self._request("GET", route, _CURT)
+    def get(self, route: str, patience: Patience = CURT) -> dict[str, Any]:
+        """The JSON of a GET; ApiError or UnreachableError once the tries are used up."""
+        return self._request("GET", route, patience, None)
 
-    def post(self, route: str, body: bytes, media_type: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON of a POST of raw bytes; ApiError or UnreachableError once the retries are used up."""
-        retries = _ONCE if self._down else _PATIENT
+    def post(self, route: str, body: Body, patience: Patience = PATIENT) -> dict[str, Any]:
+        """The JSON of a POST; ApiError or UnreachableError once the tries are used up."""
+        return self._request("POST", route, patience, body)
+
+    def send_form(self, url: str, fields: Mapping[str, str], photo: bytes, media_type: str) -> None:
+        """Send a form that the API has signed to the store it names, without the key; PhotoError if it is refused."""
+        files = {"file": ("photo", photo, media_type)}
         try:
-            answer = self._request("POST", route, retries, body, {"Content-Type": media_type}, params)
-        except ClientError as error:
-            if _is_down(error):
-                self._down = True
-            raise
-        self._down = False
-        return answer
+            response = requests.post(url, dict(fields), files=files, timeout=(CONNECT_SECONDS, self._timeout))
+        except requests.RequestException as error:
+            raise self._no_answer(error) from error
+        if not response.ok:
+            fact = f"The upload was refused with status {response.status_code}."
+            raise PhotoError("upload_failed", fact, "Drop --no-shrink and it is small enough to be sent directly.")
 
     def close(self) -> None:
         """Close the connections of all threads."""
         while self._sessions:
             self._sessions.pop().close()
 
-    def _request(
-        self,
-        method: str,
-        route: str,
-        retries: Retry,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        params: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        session = self._session(retries)
+    def _request(self, method: str, route: str, patience: Patience, body: Body | None) -> dict[str, Any]:
+        answer: dict[str, Any] = _retrying(patience)(self._once, method, route, body)
+        return answer
+
+    def _once(self, method: str, route: str, body: Body | None) -> dict[str, Any]:
         try:
-            response = session.request(
+            response = self._session().request(
                 method,
                 self.url + route,
-                data=body,
-                headers=headers,
-                params=params,
+                data=body.data if body else None,
+                headers={"Content-Type": body.media_type} if body else None,
+                params=body.params if body else None,
                 timeout=(CONNECT_SECONDS, self._timeout),
                 allow_redirects=False,  # the key is for this server only
             )
@@ -150,11 +126,10 @@ class Transport:
             raise self._no_answer(error) from error
         return _answer(response)
 
-    def _session(self, retries: Retry) -> requests.Session:
+    def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = self._new_session()
-        session.get_adapter(self.url).max_retries = retries  # type: ignore[attr-defined]  # an HTTPAdapter
         return session
 
     def _new_session(self) -> requests.Session:
@@ -170,7 +145,7 @@ class Transport:
         return session
 
     def _no_answer(self, error: requests.RequestException) -> UnreachableError:
-        if isinstance(error, requests.Timeout) or isinstance(_reason(error), ReadTimeoutError):
+        if _timed_out(error):
             hint = f"Raise --timeout, or lower --concurrency. {_RERUN}"
             return UnreachableError("timeout", f"No answer from {self.url} within {self._timeout:g} s.", hint)
         if isinstance(error, requests.exceptions.SSLError):
@@ -179,14 +154,43 @@ class Transport:
         return UnreachableError("unreachable", f"{self.url} cannot be reached.", _RERUN)
 
 
-def _reason(error: requests.RequestException) -> Exception | None:
-    """What used up the retries: requests wraps it twice."""
-    inner = error.args[0] if error.args else None
-    return inner.reason if isinstance(inner, MaxRetryError) else None
+def _timed_out(error: requests.RequestException) -> bool:
+    """Whether the answer did not come in time, or stopped half-way, which requests tells as a lost connection."""
+    return isinstance(error, requests.ReadTimeout) or any(isinstance(why, ReadTimeoutError) for why in error.args)
 
 
-def _is_down(error: ClientError) -> bool:
-    return error.code in _DOWN or (isinstance(error, ApiError) and error.status in _DOWN_STATUS)
+def is_transient(error: BaseException) -> bool:
+    """Whether another try may help: no answer came, or one that says so by its status."""
+    return isinstance(error, UnreachableError) or (isinstance(error, ApiError) and error.status in RETRYABLE)
+
+
+def _retrying(patience: Patience) -> Retrying:
+    """tenacity's loop: transient errors only, Retry-After before backoff, slow answers waited for less often."""
+    import tenacity
+
+    backoff = tenacity.wait_exponential(FIRST_WAIT, LONGEST_WAIT) + tenacity.wait_random(0, JITTER)
+    slow = 0
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome and state.outcome.exception()
+        asked = error.retry_after if isinstance(error, ApiError) else None
+        return backoff(state) if asked is None else min(asked, MAX_RETRY_AFTER)
+
+    def tried(state: RetryCallState) -> None:
+        nonlocal slow
+        error = state.outcome and state.outcome.exception()
+        if isinstance(error, ClientError) and is_transient(error):
+            slow += error.code in ("timeout", "endpoint_timeout")
+            patience.failed(error)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_transient),
+        wait=wait,
+        stop=lambda state: state.attempt_number >= patience.tries or slow >= SLOW_TRIES or patience.enough(),
+        after=tried,
+        sleep=patience.sleep,
+        reraise=True,
+    )
 
 
 def _answer(response: requests.Response) -> dict[str, Any]:
@@ -197,8 +201,8 @@ def _answer(response: requests.Response) -> dict[str, Any]:
         data = None
     if not isinstance(data, dict):
         raise bad_answer(response.status_code)
-    if response.status_code != 200:
-        raise _problem(response.status_code, data)
+    if response.status_code not in (200, 201):
+        raise _problem(response, data)
     return data
 
 
@@ -208,11 +212,24 @@ def bad_answer(status: int) -> ApiError:
     return ApiError(status, "bad_answer", fact, "Check the URL and what is in between: a proxy, a login page.")
 
 
-def _problem(status: int, data: dict[str, Any]) -> ApiError:
+def _problem(response: requests.Response, data: dict[str, Any]) -> ApiError:
     """The error of a problem document, or of a gateway's `{"message": …}`, whose status says it all."""
+    status = response.status_code
     code = data.get("code") or _CODES.get(403 if status == 401 else status)
     if not isinstance(code, str):
         return bad_answer(status)
     detail = data.get("detail") or f"{ERRORS[code][1] if code in ERRORS else 'The API refused it'}."
     hint = data.get("hint") or _HINTS.get(code, "")
-    return ApiError(status, code, str(detail), str(hint), str(data.get("request_id") or ""))
+    asked = _seconds(response.headers.get("Retry-After", ""))
+    return ApiError(status, code, str(detail), str(hint), str(data.get("request_id") or ""), asked)
+
+
+def _seconds(retry_after: str) -> float | None:
+    """A Retry-After in seconds from now (RFC 9110, 10.2.3: a number of them, or a date); None where it is neither."""
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        moment = email.utils.parsedate_to_datetime(retry_after)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, moment.timestamp() - time.time())

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from PIL import Image
 
+from client import steps, transport
+from lambda_api import body
+from lambda_api.errors import ApiError
 from lambda_api.schema import ClassInfo, InputSize, Limits, ModelDescription, problem
 
 KEY = "secret-key-of-tests"
@@ -61,6 +66,20 @@ def html(status: int) -> Fault:
     return Fault(status, b"<html><b>secret proxy page</b></html>", {"Content-Type": "text/html"})
 
 
+def described(resize: int = 64, limits: Limits | None = None) -> ModelDescription:
+    """The model behind a stand-in."""
+    classes = [ClassInfo(f"n{i}", label) for i, label in enumerate(LABELS)]
+    return ModelDescription("fake", "v1", classes, InputSize(resize, resize * 7 // 8), limits or Limits())
+
+
+def ranked(strengths: Sequence[int], top_k: int) -> dict[str, Any]:
+    """What is answered about a photo whose colours are so strong."""
+    order = sorted(range(len(LABELS)), key=lambda i: -strengths[i])
+    scores = [round(strength / (sum(strengths) or 1), 4) for strength in strengths]
+    labels = [{"label": LABELS[i], "class_id": f"n{i}", "score": scores[i]} for i in order[:top_k]]
+    return {"predictions": labels, "decision": "confident"}
+
+
 RESET = Fault(reset=True)
 HALF = Fault(half=True)
 
@@ -72,19 +91,17 @@ class FakeApi:
     """
 
     def __init__(self, *, resize: int = 64, limits: Limits | None = None, key: str | None = KEY) -> None:
-        self.model = ModelDescription(
-            "fake",
-            "v1",
-            [ClassInfo(f"n{i}", label) for i, label in enumerate(LABELS)],
-            InputSize(resize, resize * 7 // 8),
-            limits or Limits(),
-        )
+        self.model = described(resize, limits)
         self.key = key
         self.script: list[Fault | None] = []
         self.always: Fault | None = None
         self.on_get: Fault | None = None
         self.dies_after: int | None = None
         self.requests: list[Request] = []
+        self.bad_items: dict[bytes, ApiError] = {}
+        """Refusals of single photos, alone or in a batch, by the digest of what is sent."""
+        self.deadly = b""
+        """A photo's bytes: every request that holds them is reset."""
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
@@ -105,6 +122,8 @@ class FakeApi:
                 return self.on_get
             if self.dies_after is not None and len(self.posts) > self.dies_after:
                 self._server.socket.close()
+                return RESET
+            if self.deadly and self.deadly in request.body:
                 return RESET
             return self.script.pop(0) if self.script else self.always
 
@@ -183,24 +202,41 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(dataclasses.asdict(api.model))
         elif request.route == "/v1/health":
             self._json({"status": "ok", "model": {"name": api.model.name, "version": api.model.version}})
+        elif request.route == "/v1/classify" and (bad := api.bad_items.get(hashlib.sha256(request.body).digest())):
+            self._fault(refusal(bad.code))
         elif request.route == "/v1/classify":
-            self._json(self._classified(request), half=half)
+            self._json(self._about(request) | self._labels(request.body, int(request.query["top_k"][0])), half=half)
+        elif request.route == "/v1/classify/batch":
+            self._json(self._about(request) | {"results": self._many(request)}, half=half)
         else:
             self._fault(refusal("not_found"))
 
-    def _classified(self, request: Request) -> dict[str, Any]:
-        api = self.server.api
-        with Image.open(io.BytesIO(request.body)) as image:
+    def _about(self, request: Request) -> dict[str, Any]:
+        model = self.server.api.model
+        return {"model": {"name": model.name, "version": model.version}, "request_id": "r", "timings_ms": {}}
+
+    def _many(self, request: Request) -> list[dict[str, Any]]:
+        """Each photo of a form or of JSON, as the real API takes them apart; errors of single ones by `bad_items`."""
+        results: list[dict[str, Any]] = []
+        for part in body.many(request.body, request.headers["content-type"]):
+            bad = (
+                self.server.api.bad_items.get(hashlib.sha256(part.image).digest())
+                if isinstance(part.image, bytes)
+                else None
+            )
+            refused = part.image if isinstance(part.image, ApiError) else bad
+            if refused is not None:
+                results.append({"id": part.id, "error": dataclasses.asdict(refused.as_item())})
+            else:
+                assert isinstance(part.image, bytes)
+                results.append({"id": part.id} | self._labels(part.image, int(request.query["top_k"][0])))
+        return results
+
+    def _labels(self, data: bytes, top_k: int) -> dict[str, Any]:
+        with Image.open(io.BytesIO(data)) as image:
             pixel = image.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
         assert isinstance(pixel, tuple)
-        order = sorted(range(3), key=lambda i: -pixel[i])
-        top_k = int(request.query["top_k"][0])
-        labels = [
-            {"label": LABELS[i], "class_id": f"n{i}", "score": round(pixel[i] / (sum(pixel) or 1), 4)}
-            for i in order[:top_k]
-        ]
-        model = {"name": api.model.name, "version": api.model.version}
-        return {"predictions": labels, "decision": "confident", "model": model, "request_id": "r", "timings_ms": {}}
+        return ranked(pixel, top_k)
 
     def _fault(self, fault: Fault) -> None:
         self._send(fault.status, fault.body, fault.headers)
@@ -223,6 +259,13 @@ def fake_api(**options: Any) -> Iterator[FakeApi]:
     """A running stand-in, closed at the end."""
     with FakeApi(**options) as api:
         yield api
+
+
+def quick_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Next to no time between tries, and between looks at an API that is down."""
+    for name in ("FIRST_WAIT", "JITTER"):
+        monkeypatch.setattr(transport, name, 0.01)
+    monkeypatch.setattr(steps, "PROBE_SECONDS", 0.05)
 
 
 def photo(path: Any, color: str = "red", size: tuple[int, int] = (40, 30), **options: Any) -> Any:

@@ -42,7 +42,7 @@ def test_json_lines() -> None:
     first, second = stream.getvalue().decode().splitlines()
     assert "é dog" in first
     assert list(json.loads(first)) == [
-        *("path", "sha256", "status", "predictions", "decision", "error", "model", "version", "ms"),
+        *("path", "sha256", "status", "predictions", "decision", "error", "model", "version", "ms", "options"),
     ]
     assert json.loads(first)["predictions"][0] == {"label": "Basset, hound", "class_id": "n1", "score": 0.9}
     assert json.loads(second)["error"] == {"code": "bad_image", "detail": "Broken.", "hint": "Mend it."}
@@ -101,7 +101,7 @@ def test_summary() -> None:
     tally = screen.Tally()
     for outcome in (OK, FAILED, FAILED, ODD):
         tally.add(outcome)
-    line = tally.summary(ignored=1, links=2, interrupted=True)
+    line = tally.summary(passed_over="1 other file ignored, 2 linked folders not followed", interrupted=True)
     assert line.startswith("interrupted: 4 photos: 1 classified, 3 failed (bad_image 2, unreadable 1), ")
     assert "1 other file ignored, 2 linked folders not followed, " in line
     assert line.endswith(" photos/s")

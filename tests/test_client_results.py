@@ -32,7 +32,7 @@ ANSWER = {
     "timings_ms": {"decode": 3.25, "predict": 10.5},
 }
 REFUSED = {"error": {"status": 400, "code": "bad_image", "detail": "The photo is cut off.", "hint": "Send it again."}}
-NAMES = ("path", "sha256", "status", "predictions", "decision", "error", "model", "version", "ms")
+NAMES = ("path", "sha256", "status", "predictions", "decision", "error", "model", "version", "ms", "options")
 
 
 @pytest.fixture
@@ -79,6 +79,7 @@ def test_results_are_lines_of_the_client(source: Path) -> None:
         "model": "dogs",
         "version": "0123456789ab",
         "ms": 13.8,
+        "options": None,
     }
     assert refused["status"] == "error"
     assert refused["error"] == {"code": "bad_image", "detail": "The photo is cut off.", "hint": "Send it again."}

@@ -45,5 +45,6 @@ def _text(photo: PhotoRecord, started: float | None, **known: Any) -> str:
         "model": known.get("model"),
         "version": known.get("version"),
         "ms": 0.0 if started is None else round((time.perf_counter() - started) * 1e3, 1),
+        "options": None,  # those of a client that shrinks
     }
     return json.dumps(document, ensure_ascii=False)
