@@ -14,7 +14,7 @@ from client.errors import UsageError
 
 @contextmanager
 def in_place_of(path: Path, *, force: bool) -> Iterator[Path]:
-    """An empty file beside `path`, to be written to, which takes its place at the end; after an exception all is as before.
+    """An empty file beside `path`, to be written to, which takes its place at the end, but not after an exception.
 
     UsageError where `path` exists and `force` is off, or where it cannot be written. A link stays one, and a device or
     a pipe, such as /dev/stdout, is written to itself.

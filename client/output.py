@@ -32,6 +32,9 @@ CSV_COLUMNS = (
 )
 """The first columns; `label_2, class_id_2, score_2 …` follow, up to top_k."""
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a cell begins that spreadsheets would calculate (OWASP, CSV injection); the last are full-width forms."""
+
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
@@ -42,11 +45,12 @@ class Format(str, enum.Enum):
     table = "table"
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
 
     @classmethod
     def of_suffix(cls, suffix: str) -> Format:
         """The format that a file's suffix, with its dot, tells; JSON Lines for any other."""
-        return {".csv": cls.csv}.get(suffix.lower(), cls.jsonl)
+        return {".csv": cls.csv, ".parquet": cls.parquet}.get(suffix.lower(), cls.jsonl)
 
 
 class Writer(Protocol):
@@ -69,7 +73,10 @@ class JsonLines:
 
 
 class Csv:
-    """The same as CSV in UTF-8, with a header; predictions after the first in columns of their own."""
+    """The same as CSV in UTF-8, with a header; predictions after the first in columns of their own.
+
+    Of a path that a spreadsheet would take for a formula the row has `./=a.jpg`, which names the same file.
+    """
 
     def __init__(self, stream: BinaryIO, top_k: int) -> None:
         self._stream = stream
@@ -79,20 +86,38 @@ class Csv:
 
     def write(self, outcome: Outcome) -> None:
         """Write one row and flush it."""
-        ranked: list[tuple[Any, ...]] = [(p.label, p.class_id, p.score) for p in outcome.predictions[: self._top_k]]
-        first, *others = ranked or [("", "", "")]
-        error = outcome.error
-        why = (error.code, error.detail, error.hint) if error else ("", "", "")
-        head = [outcome.path, outcome.sha256, outcome.status, *first, outcome.decision, *why]
+        others = outcome.predictions[1 : self._top_k]
+        rest = [value for p in others for value in (p.label, p.class_id, p.score)]
         blanks = [""] * (3 * (self._top_k - 1 - len(others)))
-        rest = [value for prediction in others for value in prediction]
-        self._row([*head, outcome.model, outcome.version, outcome.ms, outcome.options, *rest, *blanks])
+        path, *more = columns(outcome)
+        self._row(["./" + path if path.startswith(_FORMULAS) else path, *more, *rest, *blanks])
 
     def _row(self, values: list[Any]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerow(values)
         self._stream.write(text.getvalue().encode("utf-8", "backslashreplace"))
         self._stream.flush()
+
+
+def columns(outcome: Outcome) -> tuple[Any, ...]:
+    """The values of `CSV_COLUMNS`, None for what a photo has not got."""
+    best, error = outcome.predictions[0] if outcome.predictions else None, outcome.error
+    return (
+        outcome.path,
+        outcome.sha256,
+        outcome.status,
+        best and best.label,
+        best and best.class_id,
+        best and best.score,
+        outcome.decision,
+        error and error.code,
+        error and error.detail,
+        error and error.hint,
+        outcome.model,
+        outcome.version,
+        outcome.ms,
+        outcome.options,
+    )
 
 
 def json_line(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Results as Parquet, by pyarrow (an extra): the columns of CSV with types, and all predictions as one column of lists."""
+"""Results as Parquet, by pyarrow (an extra): the columns of CSV with types, and the predictions as a column of lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.errors import UsageError
-from client.output import CSV_COLUMNS, encodable
+from client.output import CSV_COLUMNS, columns
 from client.results import Outcome
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetWriter
 
 GROUP_ROWS = 20_000
-"""Photos in a row group, which are in memory at once: some 20 MB with five labels each."""
+"""Photos in a row group, which are in memory at once: some 30 MB with five labels each."""
 
 _NUMBERS = ("score", "ms")
 
@@ -45,50 +45,44 @@ class Parquet:
 
 @contextmanager
 def writing(path: Path, top_k: int | None = None) -> Iterator[Parquet]:
-    """A writer of a new Parquet file with at most `top_k` predictions a photo; UsageError without pyarrow.
+    """A writer of a new file, with at most `top_k` predictions a photo. UsageError without pyarrow.
 
-    The file can be read once this is left; it holds nothing readable before.
+    The file is none that can be read before this is left.
     """
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise UsageError("Parquet needs pyarrow.", "Install it with: pip install 'whippet[parquet]'.") from error
-    with parquet.ParquetWriter(path, _schema()) as file:
+    check()
+    from pyarrow.parquet import ParquetWriter
+
+    with ParquetWriter(path, _schema()) as file:
         writer = Parquet(file, top_k)
         yield writer
         writer.flush()
 
 
+def check() -> None:
+    """UsageError without pyarrow."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise UsageError("Parquet needs pyarrow.", "Install it with: pip install 'whippet[parquet]'") from error
+
+
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    columns = [(name, pa.float64() if name in _NUMBERS else pa.string()) for name in CSV_COLUMNS]
+    flat = [(name, pa.float64() if name in _NUMBERS else pa.string()) for name in CSV_COLUMNS]
     prediction = pa.struct([("label", pa.string()), ("class_id", pa.string()), ("score", pa.float64())])
-    return pa.schema([*columns, ("predictions", pa.list_(prediction))])
+    return pa.schema([*flat, ("predictions", pa.list_(prediction))])
 
 
 def _row(outcome: Outcome, top_k: int | None) -> dict[str, Any]:
     """By column; what a photo has not got is null."""
     ranked = [
-        {"label": encodable(p.label), "class_id": encodable(p.class_id), "score": p.score}
-        for p in outcome.predictions[:top_k]
+        {"label": _utf8(p.label), "class_id": _utf8(p.class_id), "score": p.score} for p in outcome.predictions[:top_k]
     ]
-    error = outcome.error
-    texts = {
-        "path": outcome.path,
-        "sha256": outcome.sha256,
-        "status": outcome.status,
-        "decision": outcome.decision,
-        "error_code": error and error.code,
-        "error_detail": error and error.detail,
-        "error_hint": error and error.hint,
-        "model": outcome.model,
-        "version": outcome.version,
-    }
-    best = ranked[0] if ranked else {}
-    return {
-        **{name: text and encodable(text) for name, text in texts.items()},
-        **best,
-        "ms": outcome.ms,
-        "predictions": ranked,
-    }
+    flat = zip(CSV_COLUMNS, map(_utf8, columns(outcome)), strict=True)
+    return {**dict(flat), "predictions": ranked}
+
+
+def _utf8(value: Any) -> Any:
+    """Undecodable bytes of a name, and whatever else UTF-8 has no place for, as escapes like in CSV."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -22,6 +22,8 @@ from tests.chaos_server import MODEL, Plan, labels_of, read_record
 from tests.conftest import ROOT
 from tests.fake_api import KEY
 
+__all__ = ["CALM", "NASTY", "ChaosApi", "Plan", "chaos_api", "expected", "sent_bytes", "sent_hash"]
+
 CALM = Plan()
 
 NASTY = Plan(
