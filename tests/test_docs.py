@@ -36,7 +36,7 @@ TRAINING = "".join(
 )
 SERVING = "".join(
     (ROOT / "docs" / name).read_text(encoding="utf-8")
-    for name in ("cli.md", "hosts.md", "deploy.md", "endpoints.md", "transform.md")
+    for name in ("cli.md", "client.md", "hosts.md", "deploy.md", "endpoints.md", "transform.md")
 )
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
