@@ -61,7 +61,7 @@ def compare(stack: Description, name: str, photos: Sequence[bytes], number: int,
             "ours": partial(loads.ours, stack.url, stack.api_key, Path(folder)),
             "generator, one a request": partial(one, number),
             "generator, packs": partial(many, number),
-            "loop": partial(loads.loop, stack.url, stack.api_key, Path(folder)),
+            "loop": partial(loads.loop, stack.url, stack.api_key, sorted(Path(folder).iterdir())),
         }
         results = loads.rounds(ways, rounds)
     for other in list(ways)[1:]:

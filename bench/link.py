@@ -3,7 +3,7 @@
 The line is a proxy in a process of its own: all connections share 20 Mbit/s up, and what is sent arrives 40 ms later,
 both ways; a new connection waits a round trip, as TCP's handshake does. TCP's slow start and TLS, which cost a
 connection more, are not in it, nor is loss. (tc's netem does this without a proxy, where the kernel has it and one is
-root.) In turns, by rounds, over the same files.
+root.) In turns, by rounds, over the same files; the loop, whose pace is the line's alone, gets the first of them only.
 """
 
 from __future__ import annotations
@@ -115,17 +115,18 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="an archive; the default model without it")
-    parser.add_argument("--photos", type=int, default=100)
+    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--loop", type=int, default=40, help="how many of them the loop gets")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--far", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.far:
         proxy(arguments.far)
     else:
-        compare(arguments.model, arguments.photos, arguments.rounds)
+        compare(arguments.model, arguments.photos, arguments.loop, arguments.rounds)
 
 
-def compare(model: Path | None, number: int, rounds: int) -> None:
+def compare(model: Path | None, number: int, looped: int, rounds: int) -> None:
     """Measure and print."""
     found = pictures.originals()
     photos = list(pictures.all_enlarged(found[:: max(1, len(found) // 40)]))
@@ -136,7 +137,7 @@ def compare(model: Path | None, number: int, rounds: int) -> None:
         print(f"{number} photos of {mean / 1e6:.1f} MB, {line}: {UP_BYTES / mean:.2f} photos/s fit as they are")
         ways = {
             "ours": partial(loads.ours, url, stack.api_key, Path(folder)),
-            "loop": partial(loads.loop, url, stack.api_key, Path(folder)),
+            "loop": partial(loads.loop, url, stack.api_key, sorted(Path(folder).iterdir())[:looped]),
         }
         results = loads.rounds(ways, rounds)
     print(f"ours against the loop {loads.ratio(results, 'ours', 'loop'):.1f}")

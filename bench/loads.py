@@ -22,6 +22,7 @@ import requests
 from urllib3 import encode_multipart_formdata
 
 from bench.pictures import is_sendable
+from client.asking import PACK_BYTES
 from client.photo import Upload
 from local_stack import models
 from local_stack.stack import Description
@@ -92,7 +93,7 @@ def _peak(process: subprocess.Popen[bytes]) -> int:
     return most
 
 
-def loop(url: str, api_key: str, folder: Path) -> Load:
+def loop(url: str, api_key: str, files: Sequence[Path]) -> Load:
     """Each file as it is, one a request, by a fixed number of threads and tries."""
 
     def one(path: Path) -> bool:
@@ -111,7 +112,7 @@ def loop(url: str, api_key: str, folder: Path) -> Load:
 
     started = time.perf_counter()
     with ThreadPoolExecutor(THREADS) as pool:
-        done = sum(pool.map(one, sorted(folder.iterdir())))
+        done = sum(pool.map(one, files))
     return Load(done, time.perf_counter() - started)
 
 
@@ -130,9 +131,10 @@ def singles(stack: Description, uploads: Sequence[Upload]) -> Requests:
 
 
 def packs(stack: Description, uploads: Sequence[Upload], size: int) -> Requests:
-    """So many photos a request, as a form."""
+    """So many photos a request, or as many as fit; as a form."""
+    size = min(size, PACK_BYTES // max(len(each.body) for each in uploads))
     endless = itertools.cycle(uploads)
-    forms = [[next(endless) for _ in range(size)] for _ in range(max(1, len(uploads) // size))]
+    forms = [list(itertools.islice(endless, size)) for _ in range(max(1, len(uploads) // size))]
     bodies = [
         encode_multipart_formdata([("images", (str(i), one.body, one.media_type)) for i, one in enumerate(form)])
         for form in forms

@@ -1,4 +1,4 @@
-"""Results as Parquet, by pyarrow (an extra): the columns of CSV with types, and the predictions as a column of lists."""
+"""Results as Parquet, by pyarrow (an extra): the columns of CSV with types, and predictions as a column of lists."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class Tally:
         parts += [f"{self.kept:,} done before"] * bool(self.kept)
         parts += [f"{unsent:,} not sent"] * bool(unsent)
         parts += [passed_over] * bool(passed_over)
-        parts += [f"{self.seconds:.1f} s", f"{self.rate:.1f} photos/s"]
+        parts += [f"{self.seconds:.1f} s"] + [f"{self.rate:.1f} photos/s"] * (self.done > self.kept)
         return ("interrupted: " if interrupted else "") + f"{count(self.done, 'photo')}: " + ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:

@@ -132,15 +132,10 @@ def _names(stream: BinaryIO) -> Iterator[str]:
     """Names as they come, with NULs between them where there is one in the first bytes that arrive, else one a line."""
     chunks = iter(lambda: cast(io.BufferedIOBase, stream).read1(CHUNK), b"")
     first = next(chunks, b"")
-    end, rest = (b"\0" if b"\0" in first else b"\n"), b""
-    for chunk in chain((first,), chunks):
-        *lines, rest = (rest + chunk).split(end)
-        yield from filter(None, map(_name, lines))
-    yield from filter(None, (_name(rest),))
-
-
-def _name(line: bytes) -> str:
-    return os.fsdecode(line.removesuffix(b"\r"))
+    end, ends, rest = (b"\0", b"", b"") if b"\0" in first else (b"\n", b"\r", b"")
+    for chunk in chain((first,), chunks, (end,)):  # the last name may lack its end
+        *names, rest = (rest + chunk).split(end)
+        yield from (os.fsdecode(name) for name in (found.removesuffix(ends) for found in names) if name)
 
 
 def _check(name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import logging
 import lzma
 import tarfile
 import threading
@@ -27,6 +28,8 @@ RECENT_BYTES = 64_000_000
 """Photos just passed that `Tar.read` remembers: those asked for are nearly in order, since threads overtake."""
 
 _OPENERS: dict[bytes, Callable[[str], Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+
+log = logging.getLogger(__name__)
 
 
 class Tar:
@@ -51,6 +54,7 @@ class Tar:
                 if _passes(member, sieve):
                     yield self._source(member)
         except Exception:  # as above
+            log.debug("the archive breaks off", exc_info=True)
             yield Source.refused(self._path, members.broken())
 
     def read(self, member: str) -> bytes:
@@ -104,14 +108,15 @@ class _Member:
         self.is_link = info.islnk() or info.issym()
         self.is_device = not (self.is_link or info.isfile())
         self._info = info
-        self._content = cast(io.BufferedReader, tar.extractfile(info)) if info.isfile() else io.BytesIO()
+        content = tar.extractfile(info) if info.isfile() else io.BufferedReader(io.BytesIO())
+        self._content = cast(io.BufferedReader, content)
 
     def modified(self) -> float:
         return float(self._info.mtime)
 
     def head(self) -> bytes:
         """The first bytes, which `read` gives again."""
-        return b"" if self._info.issparse() else cast(io.BufferedReader, self._content).peek(SNIFF_BYTES)[:SNIFF_BYTES]
+        return b"" if self._info.issparse() else self._content.peek(SNIFF_BYTES)[:SNIFF_BYTES]
 
     def read(self) -> bytes:
         """All bytes. PhotoError where they are too many or not its own; what tarfile and the unpackers raise."""
@@ -124,10 +129,11 @@ class _Member:
         return reading.gathered(reading.chunks_of(self._content))
 
 
-class _Forward:
-    """What tarfile reads from: only forwards, so that nothing is unpacked twice or for ever, and never much at once."""
+class _Bounded:
+    """What tarfile reads from: never much at once, whatever a header asks for."""
 
     def __init__(self, stream: BinaryIO) -> None:
+        self.seek, self.tell, self.seekable = stream.seek, stream.tell, stream.seekable
         self._stream = stream
         self.last = b""
         """What was read last."""
@@ -138,30 +144,19 @@ class _Forward:
         self.last = self._stream.read(size)
         return self.last
 
-    def seek(self, position: int) -> int:
-        if position < self._stream.tell():
-            raise tarfile.ReadError("a header leads back")
-        return self._stream.seek(position)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def seekable(self) -> bool:
-        return True
-
 
 def _members(path: str) -> Generator[_Member, None, None]:
     """The members in their order; only the one whose turn it is is in memory. Raises nearly anything."""
     with _OPENERS.get(first_bytes(path, 2), _open)(path) as stream:
-        forward = _Forward(stream)
-        with tarfile.open(fileobj=cast(BinaryIO, forward), mode="r:", encoding="utf-8") as tar:
+        bounded = _Bounded(stream)
+        with tarfile.open(fileobj=cast(BinaryIO, bounded), mode="r:", encoding="utf-8") as tar:
             while (info := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # else it keeps the headers of all
                 if info.size < 0:  # would lead back to itself
                     raise tarfile.ReadError("a header is damaged")
                 if not info.isdir():
                     yield _Member(info, tar)
-            if forward.last.strip(b"\0"):  # tarfile takes anything that is no header for the end
+            if bounded.last.strip(b"\0"):  # tarfile takes anything that is no header for the end
                 raise tarfile.ReadError("a header is damaged")
         for _ in zip(range(MAX_READ_BYTES // reading.CHUNK), reading.chunks_of(stream), strict=False):
             pass  # the checksum over all that was packed comes last

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from client.output import printable
 from client.results import Outcome
 
@@ -57,8 +59,11 @@ class LabelCounts:
             for label, photos in self._photos.most_common(limit)
         ]
         table = [("label", "photos", "share", "mean score"), *rows]
-        widths = [max(len(row[column]) for row in table) for column in range(4)]
-        lines = [f"{row[0]:<{widths[0]}}" + "".join(f"  {row[i]:>{widths[i]}}" for i in (1, 2, 3)) for row in table]
+        widths = [max(cell_len(row[column]) for row in table) for column in range(4)]
+        lines = [
+            row[0] + " " * (widths[0] - cell_len(row[0])) + "".join(f"  {row[i]:>{widths[i]}}" for i in (1, 2, 3))
+            for row in table
+        ]
         if len(self._photos) > limit:
             lines.append(f"and {len(self._photos) - limit:,} labels more")
         lines += [f"{photos:,} {kind}" for kind, photos in self._others.most_common()]

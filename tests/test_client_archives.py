@@ -83,7 +83,7 @@ def test_members_are_photos(pack: Pack, suffix: str) -> None:
             "notes.txt": b"hello",
             "c.CR2": b"II*\0",
             "d.mov": b"",
-            "__MACOSX/sub/._b.jpg": b"\0\5\26\7",
+            "__MACOSX/b.jpg": b"\0\5\26\7",
             "sub/._b.jpg": b"\0\5\26\7",
             ".thumbnails/b.jpg": red,
             "empty.jpg": b"",
@@ -223,12 +223,13 @@ def test_what_cannot_be_read_has_its_own_line(tmp_path: Path) -> None:
         tar_member(tar, "2.jpg", type=tarfile.SYMTYPE, linkname="/etc/passwd")
         tar_member(tar, "3.jpg", type=tarfile.LNKTYPE, linkname="1.jpg")
         tar_member(tar, "4.jpg", type=tarfile.FIFOTYPE)
+        tar_member(tar, "linked folder", type=tarfile.SYMTYPE, linkname="..")
         tar_member(tar, "5.jpg", red)
     listing = Listing([str(tmp_path / "x.tar")])
     one, two, three, five = listing
     assert one.read() == five.read() == red
     assert [why(source) for source in (two, three)] == ["unreadable: It is a link in the archive."] * 2
-    assert listing.ignored == 1
+    assert listing.ignored == 2
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz", "x.tar.bz2", "x.txz"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import sys
 import tracemalloc
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from client.errors import PhotoError, UsageError
+from client.reading import gathered
 from client.sources import Listing, Source, read_again
 from tests.fake_api import photo
 
@@ -153,17 +155,17 @@ def test_one_photo_named_twice_is_one(tmp_path: Path) -> None:
 def test_names_on_stdin(tmp_path: Path) -> None:
     """`-` reads one name a line, of any bytes; missing ones are for their own result line to tell."""
     photo(tmp_path / "a b.jpg")
-    lines = os.fsencode(tmp_path / "a b.jpg") + b"\r\n\n/no/such\xff.jpg\nhttps://example.org/x.jpg\n"
+    lines = os.fsencode(tmp_path / "a b.jpg") + b"\r\n\n/no/such\xff.jpg \nhttps://example.org/x.jpg\n"
     assert _names("-", stdin=lines) == [
         str(tmp_path / "a b.jpg"),
-        os.fsdecode(b"/no/such\xff.jpg"),
+        os.fsdecode(b"/no/such\xff.jpg "),
         "https://example.org/x.jpg",
     ]
 
 
 def test_names_with_nuls_between_them(tmp_path: Path) -> None:
     """What `find -print0` writes: names may hold line ends, and the last NUL may lack."""
-    names = [b"/no/a\nb.jpg", b"/no/c\r.jpg", b"/no/" + b"d" * 100_000]
+    names = [b"/no/a\nb.jpg", b"/no/c\r", b"/no/" + b"d" * 100_000]
     assert _names("-", stdin=b"\0".join(names)) == list(map(os.fsdecode, names))
     (tmp_path / "list").write_bytes(b"\0".join(names) + b"\0")
     found = Listing([], files_from=str(tmp_path / "list"))
@@ -248,3 +250,12 @@ def test_a_photo_is_read_again_by_its_name(tmp_path: Path) -> None:
         with pytest.raises(PhotoError) as caught:
             read_again(gone)
         assert caught.value.code == "unreadable"
+
+
+def test_too_many_bytes_end_a_download_at_once() -> None:
+    """A server, or an archive, can send without end."""
+    endless = itertools.repeat(b"0123456789")
+    with pytest.raises(PhotoError, match="larger than") as caught:
+        gathered(endless, 1_000_000)
+    assert caught.value.code == "too_large"
+    assert gathered([b"ab", b"c"], 3) == b"abc"

@@ -57,3 +57,12 @@ def test_long_tables_are_cut_and_say_so() -> None:
     lines = counts.table(limit=5).splitlines()
     assert len(lines) == 7 and lines[-1] == "and 25 labels more"
     assert "\x1b" not in counts.table()
+
+
+def test_columns_stand_below_each_other() -> None:
+    """Also below labels whose characters are two columns wide on a terminal."""
+    counts = LabelCounts()
+    for label in ("狗", "beagle", "beagle"):
+        counts.add(_outcome(label))
+    head, beagle, dog = counts.table().splitlines()
+    assert head.index("photos") + len("photos") == beagle.index("2") + 1 == dog.index("1") + 2
