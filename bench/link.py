@@ -67,8 +67,10 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lin
     arriving = asyncio.create_task(arrive())
     data = b"-"
     while data:
-        with suppress(ConnectionError):
+        try:
             data = await reader.read(CHUNK)
+        except ConnectionError:
+            data = b""
         if line is not None:
             await line.pass_up(len(data))
         on_the_way.put_nowait((_now() + DELAY, data))

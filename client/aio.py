@@ -17,7 +17,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from client import settings
 from client.api import Client
-from client.engine import Run
 from client.errors import UsageError
 from client.journal import Journal
 from client.reading import Photo
@@ -77,8 +76,8 @@ class AsyncClient:
     def classify_many(self, sources: Iterable[Source | None]) -> AsyncGenerator[Outcome, None]:
         """Label all sources, as `Client.classify_many`; they are iterated in a thread.
 
-        Nothing is read ahead but what keeps requests under way. Leaving the loop, or cancelling it, stops the run. Where
-        the iterator outlives the loop in a variable, `contextlib.aclosing` ends the run for certain.
+        Nothing is read ahead but what keeps requests under way. Leaving the loop, or cancelling it, stops the run.
+        Where the iterator outlives the loop in a variable, `contextlib.aclosing` ends the run for certain.
         """
         return self._outcomes(lambda: sources)
 
@@ -106,11 +105,11 @@ class AsyncClient:
             while outcome := await _within(thread, _next, results, journal):
                 yield outcome
         finally:
-            closed = _within(thread, _close, run, results, journal)
             if run is not None:
-                run.stop()  # here, since the thread may be waiting for an answer
+                pass
+            closed = thread.submit(_close, results, journal)
             thread.shutdown(wait=False)
-            await closed
+            await asyncio.shield(asyncio.wrap_future(closed))  # who has no time to wait for it must not prevent it
 
 
 def _within(threads: Executor, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> asyncio.Future[T]:
@@ -134,7 +133,7 @@ def _next(results: Generator[Result, None, None], journal: Journal) -> Outcome |
     return result.outcome
 
 
-def _close(run: Run | None, results: Generator[Result, None, None] | None, journal: Journal) -> None:
+def _close(results: Generator[Result, None, None] | None, journal: Journal) -> None:
     if results is not None:
         results.close()
     journal.close()

@@ -107,7 +107,7 @@ def classify(
         if local:
             url, api_key = stack.enter_context(own_stack(model, quiet=quiet))
         client = stack.enter_context(_connected(url, api_key, profile, shrink=not no_shrink, top_k=top_k, **pace))
-        code = batch.run(client, count=None if sources.once or quiet or json else listing())
+        code = batch.run(client, count=listing() if sources.cheap and not quiet and not json else None)
     raise typer.Exit(code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PERCENT_FROM = 100
 """Photos that must be done before a share of failures stops a run: 1 of the first 2 is no half of them."""
 
+_STOPPING = b"stopping: what is under way is finished; once more to leave at once\n"
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -208,7 +210,7 @@ def _signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        screen.say("stopping: what is under way is finished; once more to leave at once")
+        os.write(2, _STOPPING)  # print may be in the middle of a line
         stop()
 
     if threading.current_thread() is not threading.main_thread():

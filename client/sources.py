@@ -64,6 +64,15 @@ class Listing(Sieve):
         files = self._files_from
         return STDIN in (*self._paths, files) or (files is not None and not os.path.isfile(files))
 
+    @property
+    def cheap(self) -> bool:
+        """Whether another listing, to count, costs next to nothing: no requests to S3, and nothing to unpack."""
+        return not self.once and not any(
+            buckets.is_uri(path) or (archives.is_archive(path) and not path.lower().endswith(".zip"))
+            for path in self._paths
+            if not is_url(path) and not _is_folder(path)
+        )
+
     def __iter__(self) -> Iterator[Source]:
         listed = self._listed(self._files_from) if self._files_from else ()
         for path in self._paths:

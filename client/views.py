@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -37,7 +37,7 @@ class LabelCounts:
 
     def __init__(self) -> None:
         self._photos: Counter[str] = Counter()
-        self._scores: Counter[str] = Counter()
+        self._scores: defaultdict[str, float] = defaultdict(float)
         self._others: Counter[str] = Counter()
 
     def add(self, outcome: Outcome) -> None:
@@ -47,7 +47,7 @@ class LabelCounts:
             return
         best = outcome.predictions[0]
         self._photos[best.label] += 1
-        self._scores[best.label] += best.score  # type: ignore[assignment]  # a Counter of floats adds as well
+        self._scores[best.label] += best.score
         if outcome.decision in ("unsure", "unknown"):
             self._others[outcome.decision] += 1
 
@@ -58,13 +58,18 @@ class LabelCounts:
             (printable(label), f"{photos:,}", f"{photos / total:.1%}", f"{self._scores[label] / photos:.2f}")
             for label, photos in self._photos.most_common(limit)
         ]
-        table = [("label", "photos", "share", "mean score"), *rows]
-        widths = [max(cell_len(row[column]) for row in table) for column in range(4)]
-        lines = [
-            row[0] + " " * (widths[0] - cell_len(row[0])) + "".join(f"  {row[i]:>{widths[i]}}" for i in (1, 2, 3))
-            for row in table
-        ]
+        lines = _aligned([("label", "photos", "share", "mean score"), *rows]) if rows else []
         if len(self._photos) > limit:
             lines.append(f"and {len(self._photos) - limit:,} labels more")
         lines += [f"{photos:,} {kind}" for kind, photos in self._others.most_common()]
         return "\n".join(lines)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns: the first to the left, the others to the right."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [" " * (width - cell_len(cell)) + cell for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first + " " * (widths[0] - cell_len(first)), *cells]))
+    return lines

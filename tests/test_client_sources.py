@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import sys
+import tarfile
 import tracemalloc
 from pathlib import Path
 
@@ -259,3 +260,13 @@ def test_too_many_bytes_end_a_download_at_once() -> None:
         gathered(endless, 1_000_000)
     assert caught.value.code == "too_large"
     assert gathered([b"ab", b"c"], 3) == b"abc"
+
+
+def test_what_can_be_counted_beforehand(tmp_path: Path) -> None:
+    """A second listing, for the time left, is made of folders, files and zips, not of stdin or what must be unpacked."""
+    photo(tmp_path / "a.jpg")
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "a.jpg", "a.jpg")
+    assert Listing([str(tmp_path), str(tmp_path / "a.jpg"), "https://example.org/a.jpg"]).cheap
+    assert not Listing([str(tmp_path / "a.tar.gz")]).cheap
+    assert not Listing(["-"]).cheap

@@ -66,3 +66,10 @@ def test_columns_stand_below_each_other() -> None:
         counts.add(_outcome(label))
     head, beagle, dog = counts.table().splitlines()
     assert head.index("photos") + len("photos") == beagle.index("2") + 1 == dog.index("1") + 2
+
+
+def test_where_all_failed_there_is_no_table() -> None:
+    """Only what is to be said."""
+    counts = LabelCounts()
+    counts.add(FAILED)
+    assert counts.table() == "1 failed"
