@@ -10,6 +10,7 @@ import json
 import logging
 import multiprocessing
 import os
+import tempfile
 import threading
 import time
 import uuid
@@ -22,6 +23,10 @@ FUNCTION_NAME = "whippet-local"
 _handler: Any = None
 _timeout = 28.0
 """The function's, in seconds."""
+
+MAX_TEMPORARY = 70
+"""Longest name of the folder for temporary files, in bytes, that leaves room for the socket of processes that are forked:
+Linux takes 107 bytes for its path, macOS 103."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,11 @@ class Context:
 
 
 def _context(handler: str) -> Any:
-    """How processes start: where the system can, they are forked from one that imported the handler."""
+    """How processes start: where the system can, they are forked from one that imported the handler, which is quicker."""
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
+    shares = "forkserver" in methods and len(os.fsencode(tempfile.gettempdir())) <= MAX_TEMPORARY
+    context = multiprocessing.get_context("forkserver" if shares else "spawn")
+    if shares:
         context.set_forkserver_preload([__name__, handler.rpartition(".")[0]])
     return context
 
