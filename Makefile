@@ -6,6 +6,8 @@ PHOTOS ?=
 # On Linux plain torch brings CUDA (5 GB). For the CPU build (0.8 GB) give the address that PyTorch's
 # installation page shows for "CPU": make run TORCH_INDEX=https://…
 TORCH_INDEX ?=
+# Processes that share the tests, file by file; many of them wait for servers that start.
+PYTEST_WORKERS ?= 2
 
 PY := $(VENV)/bin/python
 OWN := sagemaker smdebug torchserve ray
@@ -28,7 +30,7 @@ up: $(MODEL)
 	$(PY) -m local_stack up --model $(MODEL)
 
 test: lint $(addprefix $(VENV)/.,$(OWN) $(TOOLS))
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .
@@ -44,6 +46,9 @@ bench: $(VENV)/.dev $(MODEL) $(addprefix $(VENV)/.,$(OWN) $(PEERS))
 	$(PY) -m bench.decode
 	$(PY) -m bench.server
 	$(PY) -m bench.function
+	$(PY) -m bench.client
+	$(PY) -m bench.link
+	$(PY) -m bench.shrinking
 	$(PY) -m bench.hosts
 	$(PY) -m bench.training
 	$(PY) -m bench.recording

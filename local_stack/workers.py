@@ -25,8 +25,8 @@ _timeout = 28.0
 """The function's, in seconds."""
 
 MAX_TEMPORARY = 70
-"""Longest name of the folder for temporary files, in bytes, that leaves room for the socket of processes that are forked:
-Linux takes 107 bytes for its path, macOS 103."""
+"""Longest name of the folder for temporary files, in bytes, that leaves room for the socket of forked processes: Linux takes
+107 bytes for its path, macOS 103."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Context:
 
 
 def _context(handler: str) -> Any:
-    """How processes start: where the system can, they are forked from one that imported the handler, which is quicker."""
+    """How processes start: where the system can, forked from one that imported the handler, which is quicker."""
     methods = multiprocessing.get_all_start_methods()
     shares = "forkserver" in methods and len(os.fsencode(tempfile.gettempdir())) <= MAX_TEMPORARY
     context = multiprocessing.get_context("forkserver" if shares else "spawn")
