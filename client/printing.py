@@ -53,7 +53,9 @@ class Printing:
     @property
     def is_journal(self) -> bool:
         """Whether the lines are a file that a later run goes on with."""
-        return self.path is not None and self.format is Format.jsonl
+        if self.path is None or self.format is not Format.jsonl:
+            return False
+        return self.path.is_file() or self.path.is_dir() or not self.path.exists()  # a device is written through
 
     def open_writer(self, stack: ExitStack) -> tuple[Writer, Console | None]:
         """The writer, and the console it prints on where it prints a table; UsageError if the file cannot be made."""

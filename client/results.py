@@ -48,9 +48,12 @@ class Outcome:
     def from_dict(cls, data: Any) -> Outcome:
         """The outcome of a JSON line's object; what a line may lack is None. ValueError where it is no result line."""
         try:
+            path, sha256 = data["path"], data.get("sha256")
+            if not isinstance(path, str) or not isinstance(sha256, (str, type(None))):
+                raise TypeError(path)
             return cls(
-                data["path"],
-                data.get("sha256"),
+                path,
+                sha256,
                 tuple(parse_predictions(data.get("predictions") or ())),
                 _decision(data.get("decision")),
                 _failure(data),

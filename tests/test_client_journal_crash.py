@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from client import journal
+from client.errors import UsageError
 from client.journal import Journal
-from tests.test_client_journal import KEY, ok
+from tests.journals import KEY, ok
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +26,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from client.journal import Journal
-from tests.test_client_journal import KEY, ok
+from tests.journals import KEY, ok
 with Journal.open(Path(sys.argv[1])) as found:
     found.begin(KEY)
     for number in range(int(sys.argv[2]), 10**9):
@@ -37,7 +38,7 @@ FILLER = """
 import resource, signal, sys
 from pathlib import Path
 from client.journal import Journal
-from tests.test_client_journal import KEY, ok
+from tests.journals import KEY, ok
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 with Journal.open(Path(sys.argv[1])) as found:
@@ -72,6 +73,22 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(b"\n")
 
 
+def test_another_process_is_kept_out_until_the_first_has_ended(tmp_path: Path) -> None:
+    """However it ends: a killed one leaves a file beside the journal, but no lock."""
+    path = tmp_path / "results.jsonl"
+    with subprocess.Popen([sys.executable, "-c", WRITER, path, "0"], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(UsageError, match="Another run"):
+            Journal.open(path)
+        process.kill()
+    assert [name for name in os.listdir(tmp_path) if name.endswith(".lock")]
+    with Journal.open(path) as found:
+        found.begin(KEY)
+        assert found.recall("0.jpg", "0")
+    assert os.listdir(tmp_path) == ["results.jsonl"]
+
+
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     """The write that finds no room is an error, what it wrote of its line is cut off, and a later run goes on."""
     path = tmp_path / "results.jsonl"
@@ -96,7 +113,7 @@ def test_a_kill_in_the_middle_of_compaction(tmp_path: Path) -> None:
         "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from pathlib import Path\n"
         "from client.journal import Journal\n"
-        "from tests.test_client_journal import KEY, ok\n"
+        "from tests.journals import KEY, ok\n"
         "found = Journal.open(Path(sys.argv[1])); found.begin(KEY)\n"
         "[found.write(ok('a.jpg', str(n))) for n in range(3)]\n"
         "found.close()\n"
@@ -104,7 +121,8 @@ def test_a_kill_in_the_middle_of_compaction(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False)
     assert done.returncode == -signal.SIGKILL
     assert [outcome.sha256 for outcome in journal.read(path)] == ["2"]
+    assert len(os.listdir(tmp_path)) == 3  # the journal, its lock, and the file that was to replace it
     with Journal.open(path) as found:
         found.begin(KEY)
     assert len(path.read_bytes().splitlines()) == 1
-    assert not [name for name in os.listdir(tmp_path) if name.endswith(".lock")]
+    assert os.listdir(tmp_path) == ["results.jsonl"]
