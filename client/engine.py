@@ -230,7 +230,8 @@ class Run:
         return ()
 
     def _on_prepared(self, event: Prepared) -> Iterable[Result]:
-        self._window.prepared(len(event.item.upload.body) if event.item else None)
+        size = len(event.item.upload.body) if event.item else 0
+        self._window.prepared(None if event.result else size)  # a twin waits, too, and costs its name
         if event.item is not None:
             self._ready.append(event.item)
         return self._settled(event.result, event.digest) if event.result else ()
@@ -308,7 +309,9 @@ class Run:
     def _settled(self, result: Result, digest: str | None) -> Iterable[Result]:
         """The result, and once whoever takes it has noted it, those of its twins."""
         yield result
-        for twin in self._claims.release(digest) if digest else ():
+        twins = self._claims.release(digest) if digest else []
+        self._window.sent(len(twins), 0)
+        for twin in twins:
             recalled = self._journal.recall(twin.name, digest)
             copy = replace(result.outcome, path=twin.name, ms=since(twin.started))
             yield Result(*recalled) if recalled else Result(copy, False)

@@ -32,7 +32,7 @@ class Window:
             return not self._closed
 
     def prepared(self, size: int | None) -> None:
-        """A photo is ready with so many bytes to send; None where nothing of it is to be sent."""
+        """A photo waits now, with so many bytes to send; None where it does not."""
         with self._changed:
             self._preparing -= 1
             if size is not None:
@@ -41,7 +41,7 @@ class Window:
             self._changed.notify()
 
     def sent(self, photos: int, size: int) -> None:
-        """So many left for the network."""
+        """So many no longer wait."""
         with self._changed:
             self._waiting -= photos
             self._bytes -= size
