@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from bench import loads, pictures
-from model_serving.hosting import announce, bind, end_with_parent
+from model_serving.hosting import announce, end_with_parent
 
 UP_BYTES = 20e6 / 8
 """Bytes a second up."""
@@ -79,26 +79,21 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lin
     writer.close()
 
 
-async def _serve(listener: socket.socket, host: str, port: int) -> None:
-    line = Line(UP_BYTES)
+async def proxy(url: str) -> None:
+    """Serve as the line to a URL; print the URL of its near end."""
+    far, line = urlsplit(url), Line(UP_BYTES)
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(2 * DELAY)
-        there_reader, there_writer = await asyncio.open_connection(host, port)
+        there_reader, there_writer = await asyncio.open_connection(far.hostname, far.port)
         await asyncio.gather(_carry(reader, there_writer, line), _carry(there_reader, writer, None))
 
-    async with await asyncio.start_server(connect, sock=listener, limit=BUFFER) as server:
+    async with await asyncio.start_server(connect, "127.0.0.1", 0, limit=BUFFER) as server:
+        (listener,) = server.sockets
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        announce(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        end_with_parent()
         await server.serve_forever()
-
-
-def proxy(url: str) -> None:
-    """Serve as the line to a URL; print the URL of its near end."""
-    parts = urlsplit(url)
-    listener, near = bind("127.0.0.1", 0)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-    announce(near)
-    end_with_parent()
-    asyncio.run(_serve(listener, str(parts.hostname), int(parts.port or 80)))
 
 
 @contextmanager
@@ -123,7 +118,7 @@ def main() -> None:
     parser.add_argument("--far", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.far:
-        proxy(arguments.far)
+        asyncio.run(proxy(arguments.far))
     else:
         compare(arguments.model, arguments.photos, arguments.loop, arguments.rounds)
 

@@ -106,7 +106,7 @@ class AsyncClient:
                 yield outcome
         finally:
             if run is not None:
-                pass
+                run.stop()  # here, since the thread may be waiting for an answer
             closed = thread.submit(_close, results, journal)
             thread.shutdown(wait=False)
             await asyncio.shield(asyncio.wrap_future(closed))  # who has no time to wait for it must not prevent it

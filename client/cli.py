@@ -210,9 +210,9 @@ def undo(file: options.UndoFile, debug: options.Debug = False) -> None:
     Example: python -m client undo sorted/undo.jsonl
     """
     with errors(debug=debug):
-        from client import sorting
+        from client import undoing
 
-        undone = sorting.undo(file)
+        undone = undoing.undo(file)
         typer.echo(undone.summary(), err=True)
     raise typer.Exit(1 if undone.problems else 0)
 

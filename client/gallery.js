@@ -1,6 +1,7 @@
 "use strict";
 
 const MOST_LABELS = 100; // in the list of labels; others are found by their name
+const MOST_PRINTED = 1000; // a browser takes some 15 ms for each
 const DECISIONS = ["confident", "unsure", "unknown", "undecided", "failed"];
 const element = (id) => document.getElementById(id);
 const list = element("tiles"), details = element("details"), form = element("filters");
@@ -123,7 +124,7 @@ function layOut() {
 function mount() {
   const top = -list.getBoundingClientRect().top;
   const first = whole ? 0 : Math.max(0, Math.floor((top - innerHeight) / pitch)) * columns;
-  const last = whole ? shown.length : Math.min(shown.length, Math.ceil((top + 2 * innerHeight) / pitch) * columns);
+  const last = whole ? Math.min(shown.length, MOST_PRINTED) : Math.min(shown.length, Math.ceil((top + 2 * innerHeight) / pitch) * columns);
   for (const tile of [...list.children]) if (tile.place < first || tile.place >= last) tile.remove();
   for (let place = first; place < last; place += 1) {
     const there = list.children[place - first];
@@ -138,7 +139,7 @@ function tile(place) {
     picture(photo),
     make("bdi", { className: "label", textContent: photo.failure?.[0] ?? photo.label }),
     make("span", { className: "score", textContent: photo.failure ? "failed" : `${percent(photo.score)} ${photo.decision}` }),
-    make("bdi", { className: "file", textContent: photo.name.split("/").pop() }));
+    make("bdi", { className: "file", ariaHidden: true, textContent: photo.name.split("/").pop() })); // the picture says it
   button.addEventListener("click", () => show(place));
   const made = make("li", { place }, button);
   made.setAttribute("aria-posinset", place + 1);
@@ -212,8 +213,13 @@ form.addEventListener("reset", () => setTimeout(() => {
 }));
 addEventListener("scroll", mount, { passive: true });
 addEventListener("resize", layOut);
-addEventListener("beforeprint", () => { whole = true; mount(); });
-addEventListener("afterprint", () => { whole = false; mount(); });
+function print(begins) {
+  whole = begins;
+  element("cut").hidden = !whole || shown.length <= MOST_PRINTED;
+  mount();
+}
+addEventListener("beforeprint", () => print(true));
+addEventListener("afterprint", () => print(false));
 
 const narrow = matchMedia("(max-width: 50rem)");
 const fold = () => { element("panel").open = !narrow.matches; };

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple, TextIO
 from urllib.parse import quote
 
 from client import files, pool, sources
-from client.errors import ClientError, UsageError
+from client.errors import ClientError
 from client.output import json_line, printable
 from client.results import Outcome
+from client.thumbnails import thumbnail
 
 GROUP = 100
 """Photos in a group: the page decodes the thumbnails of a whole one, some 0.4 MB, when it shows the first of them."""
@@ -49,18 +50,12 @@ def write(
     has the reason in its place. `timeout` in seconds is for photos named by URL, `progress` is called after each
     photo. UsageError where the file exists and `force` is off, or where it cannot be written.
     """
-    from client import thumbnails  # noqa: F401 - before the threads do
-
     head, foot = _frame()
     work = partial(_tile, folder=os.path.abspath(path.parent), timeout=timeout)
     with files.in_place_of(path, force=force) as part, closing(pool.in_order(work, outcomes, concurrency)) as tiles:
-        try:
-            page = open(part, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by the next with
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}.", "Choose another file.") from error
-        with page:
+        with open(part, "w", encoding="utf-8", newline="\n") as page:
             page.write(head)
-            photos = sum(_write_group(page, group, progress) for group in _groups(tiles))
+            photos = sum(_write_group(page, group) for group in _groups(_told(tiles, progress)))
             page.write(foot)
     return photos
 
@@ -98,11 +93,18 @@ def _groups(tiles: Iterator[_Tile]) -> Iterator[list[_Tile]]:
     return iter(lambda: list(islice(tiles, GROUP)), [])
 
 
-def _write_group(page: TextIO, tiles: list[_Tile], progress: Callable[[], None] | None) -> int:
+def _told(tiles: Iterator[_Tile], progress: Callable[[], None] | None) -> Iterator[_Tile]:
+    for tile in tiles:
+        if progress is not None:
+            progress()
+        yield tile
+
+
+def _write_group(page: TextIO, tiles: list[_Tile]) -> int:
     facts = json_line([tile.facts for tile in tiles]).replace("<", "\\u003c")  # no name can end the element
-    page.write(f'<script type="application/json" class="facts">{facts}</script>\n<script type="text/plain" class="pictures">')
-    page.write("\n".join(tile.thumbnail for tile in tiles))
-    page.write("</script>\n")
+    page.write(f'<script type="application/json" class="facts">{facts}</script>\n')
+    thumbnails = "\n".join(tile.thumbnail for tile in tiles)
+    page.write(f'<script type="text/plain" class="pictures">{thumbnails}</script>\n')
     return len(tiles)
 
 
@@ -110,8 +112,6 @@ def _tile(outcome: Outcome, folder: str, timeout: float) -> _Tile:
     facts = _facts(outcome, folder)
     if not outcome.ok and outcome.sha256 is None:
         return _Tile(facts, "")  # it could not be read then: a photo behind a dead URL would cost its timeout once more
-    from client.thumbnails import thumbnail
-
     try:
         data = sources.read_again(outcome.path, timeout)
         small = thumbnail(data)

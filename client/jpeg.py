@@ -17,6 +17,9 @@ EXIF = b"Exif\0\0"
 ICC = b"ICC_PROFILE\0"
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
+_OTHER_PICTURES = b"MPF\0"
+"""CIPA DC-007: tells where other pictures in the file are, counted from itself."""
+
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _BARE = frozenset({0x01, SOI})
 _THUMBNAIL = slice(12, 14)
@@ -92,6 +95,8 @@ def with_xmp(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
         before = [s for s in head[:3] if s.marker in (SOI, APP0) or s.payload.startswith(EXIF)]
         start = end = before[-1].start + len(before[-1].whole)
         packet = b""
+    if any(s.start < start and s.marker == APP2 and s.payload.startswith(_OTHER_PICTURES) for s in head):
+        raise ValueError("other pictures in the file are looked for at their distance from here")
     return data[:start] + app1(XMP + change(packet)) + data[end:]
 
 

@@ -1,17 +1,23 @@
-"""Labels as keywords, for programs that manage photos: in XMP files beside them, or inside JPEGs if asked for."""
+"""Labels as keywords of photos, for the programs that manage them: in XMP files beside, or inside if asked for."""
 
 from __future__ import annotations
 
 import enum
 import os
 import shutil
-import tempfile
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from client.output import printable
+from client import placing
+from client.errors import ClientError
+from client.kinds import first_bytes
+from client.problems import Problems
 from client.results import Outcome
+from lambda_api.schema import sniff_media_type
 
 
 class KeywordPlace(str, enum.Enum):
@@ -21,90 +27,106 @@ class KeywordPlace(str, enum.Enum):
     inside = "inside"
 
 
+_WORDS = {
+    "inside": "inside",
+    "beside": "in .xmp files beside them",
+    "instead": "in .xmp files since nothing can be put inside",
+    "same": "have it already",
+    "without": "without one, since no label is certain",
+}
+
+
 @dataclass
 class Written:
-    """How many photos have their keyword where, and paths with the reason why not."""
+    """What became of the photos, counted by the names in `_WORDS`, and paths with the reason why not."""
 
-    beside: int = 0
-    inside: int = 0
-    passed_over: int = 0
-    problems: list[tuple[str, str]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: Problems = field(default_factory=Problems)
 
     def summary(self) -> str:
         """One line, and one for each of the first problems."""
-        parts = [f"{self.inside:,} inside"] * bool(self.inside) + [f"{self.beside:,} in .xmp files beside them"] * bool(
-            self.beside
-        )
-        parts += [f"{self.passed_over:,} without, since nothing is certain"] * bool(self.passed_over)
+        parts = [f"{self.counts[kind]:,} {words}" for kind, words in _WORDS.items() if self.counts[kind]]
         parts += [f"{len(self.problems):,} failed"] * bool(self.problems)
-        lines = [f"  {printable(path)}: {why}" for path, why in self.problems[:5]]
-        return "\n".join([f"keywords: {', '.join(parts) or 'none'}", *lines])
+        return "\n".join([f"keywords: {', '.join(parts) or 'no photos'}", *self.problems.lines()])
 
 
 def write(outcomes: Iterable[Outcome], place: KeywordPlace, *, unsure: bool = False) -> Written:
-    """The best label of each confident outcome as a keyword, of the others too with `unsure`.
+    """The best label of each confident outcome as a keyword; with `unsure`, of any that has one.
 
-    `sidecar` writes PHOTO.xmp beside a photo (`dog.jpg.xmp`) and never touches it. `inside` changes JPEGs, of which
-    every byte but the XMP stays, and writes beside the others. A file is replaced at once, times and rights kept.
+    `sidecar` writes `dog.jpg.xmp` beside `dog.jpg` and never touches the photo. `inside` changes JPEG, PNG and WebP
+    files, of which every other byte stays, and writes beside what has another format or is broken. A file is replaced
+    at once, with its rights, a photo with its times: after a crash there is the old one or the new one. What others
+    have written stays. Problems of single photos, such as members of archives, are in what comes back.
     """
     written = Written()
     for outcome in outcomes:
         if not outcome.predictions or not (unsure or outcome.decision == "confident"):
-            written.passed_over += 1
+            written.counts["without"] += 1
             continue
         try:
-            _write(Path(outcome.path), outcome, place, written)
-        except (OSError, ValueError) as error:
-            written.problems.append((outcome.path, getattr(error, "strerror", None) or str(error)))
+            written.counts[_write(Path(outcome.path), outcome, place)] += 1
+        except (ClientError, OSError, ValueError) as error:
+            written.problems.add(outcome.path, error)
     return written
 
 
-def _write(photo: Path, outcome: Outcome, place: KeywordPlace, written: Written) -> None:
-    from client import jpeg, xmp
+def _write(photo: Path, outcome: Outcome, place: KeywordPlace) -> str:
+    if not os.path.isfile(photo):
+        raise ValueError("It is no file on this machine.")
+    if place is KeywordPlace.sidecar:
+        return _beside(photo, outcome)
+    inside = _inside(photo, outcome)
+    if inside is None:
+        beside = _beside(photo, outcome)
+        return "instead" if beside == "beside" else beside
+    return inside
 
-    if not photo.is_file():
-        raise ValueError("it is no file of its own")
-    if place is KeywordPlace.inside and (data := _if_jpeg(photo)):
-        try:
-            changed = jpeg.with_xmp(data, lambda packet: xmp.with_keywords(packet, outcome))
-        except ValueError:  # cut short, or no room left in its segment
-            pass
-        else:
-            _replace(photo, changed, like=photo)
-            written.inside += 1
+
+def _beside(photo: Path, outcome: Outcome) -> str:
+    from client import xmp
+
+    sidecar = placing.sidecar_of(photo)
+    old = sidecar.read_bytes() if sidecar.exists() else b""
+    new = xmp.with_keyword(old, outcome)
+    if new == old:
+        return "same"
+    _replace(sidecar, new, like=sidecar.stat() if old else None)
+    return "beside"
+
+
+def _inside(photo: Path, outcome: Outcome) -> str | None:
+    """None where there is no place for a packet in it."""
+    from client import embedding, reading, xmp
+
+    if sniff_media_type(first_bytes(str(photo))) not in embedding.MEDIA_TYPES:
+        return None
+    before = photo.stat()
+    old = reading.read(photo)
+    try:
+        new = embedding.with_xmp(old, partial(xmp.with_keyword, outcome=outcome))
+    except ValueError:
+        return None
+    if new == old:
+        return "same"
+    _replace(photo, new, like=before, keep_times=True)
+    return "inside"
+
+
+def _replace(path: Path, data: bytes, like: os.stat_result | None, *, keep_times: bool = False) -> None:
+    """Put data in the place of what is there, with its owner and rights; OSError where it has changed meanwhile."""
+    from client import files
+
+    if like is not None and not os.access(path, os.W_OK):
+        raise PermissionError("It is write-protected.")
+    with files.in_place_of(path, force=True) as part:
+        if like is None:
+            part.write_bytes(data)
             return
-    sidecar = photo.with_name(f"{photo.name}.xmp")
-    packet = sidecar.read_bytes() if sidecar.exists() else b""
-    _replace(sidecar, xmp.with_keywords(packet, outcome), like=sidecar if packet else None)
-    written.beside += 1
-
-
-def _if_jpeg(photo: Path) -> bytes:
-    """All bytes of a JPEG, none of anything else."""
-    with open(photo, "rb") as stream:
-        head = stream.read(3)
-        return head + stream.read() if head == b"\xff\xd8\xff" else b""
-
-
-def _replace(path: Path, data: bytes, like: Path | None) -> None:
-    """Written beside and put in place at once: whatever happens, there is the old file or the new one."""
-    path = path.resolve()
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=".", suffix=".part", delete=False) as part:
-        try:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-            if like is not None:
-                shutil.copystat(like, part.name)
-            else:
-                os.chmod(part.name, 0o666 & ~_umask())
-            os.replace(part.name, path)
-        except BaseException:
-            os.unlink(part.name)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+        part.chmod(0o600)  # it may be private
+        part.write_bytes(data)
+        with suppress(AttributeError, PermissionError):  # not on Windows, and the owner alone may be kept by others
+            os.chown(part, like.st_uid, like.st_gid)
+        (shutil.copystat if keep_times else shutil.copymode)(path, part)
+        now = path.stat()
+        if (now.st_mtime_ns, now.st_size, now.st_ino) != (like.st_mtime_ns, like.st_size, like.st_ino):
+            raise OSError("It has been changed by another program meanwhile.")

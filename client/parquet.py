@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-GROUP_ROWS = 20_000
-"""Photos in a row group, which are in memory at once: some 30 MB with five labels each."""
+GROUP_ROWS = 10_000
+"""Photos in a row group, which are in memory at once: some 20 MB with five labels each."""
 
 _NUMBERS = ("score", "ms")
 

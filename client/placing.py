@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from client import disk
+
 _FICLONE = 0x40049409
 """Linux's request to share a file's blocks with another until one of them is changed (ioctl_ficlone(2))."""
 
@@ -33,7 +35,7 @@ def link(source: Path, target: Path) -> str:
 
 def copy(source: Path, target: Path) -> str:
     """A copy with times and rights, which shares its blocks where the file system can. FileExistsError as above."""
-    _filled(target, lambda part: _copied(source, part))
+    _filled(target, lambda part: _copied(source, part, sync=False))
     return "copy"
 
 
@@ -49,8 +51,9 @@ def move(source: Path, target: Path) -> str:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        copy(source, target)
-        _delete_copied(source, target)
+        _filled(target, lambda part: _copied(source, part, sync=True))
+        disk.sync_folder(target.parent)
+        _delete(source, target)
     return "move"
 
 
@@ -59,11 +62,21 @@ def part_of(target: Path) -> Path:
     return target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part")
 
 
+def sidecar_of(photo: Path) -> Path:
+    """The XMP file that belongs to a photo: `dog.jpg.xmp`, which unlike `dog.xmp` is not that of `dog.png`, too."""
+    return photo.with_name(photo.name + ".xmp")
+
+
 def same_bytes(one: Path, other: Path) -> bool:
     """Whether both are files with the same content; False where one is missing."""
-    if not (one.is_file() and other.is_file()) or one.stat().st_size != other.stat().st_size:
+    if not (one.is_file() and other.is_file()):
         return False
     return os.path.samefile(one, other) or filecmp.cmp(one, other, shallow=False)
+
+
+def looks_same(one: Path, other: Path) -> bool:
+    """The same, but believing size and time where both agree, as after a copy: nothing is read then."""
+    return other.is_file() and filecmp.cmp(one, other)
 
 
 def _symbolic(source: Path, target: Path) -> str:
@@ -85,9 +98,12 @@ def _filled(target: Path, fill: Callable[[Path], object]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _copied(source: Path, part: Path) -> None:
+def _copied(source: Path, part: Path, *, sync: bool) -> None:
     if not _cloned(source, part):
         shutil.copyfile(source, part)
+    if sync:
+        with open(part, "rb+") as stream:
+            os.fsync(stream.fileno())
     shutil.copystat(source, part)
 
 
@@ -113,29 +129,18 @@ def _renamed(source: Path, target: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         os.rename(source, target)
         return
-    _delete_copied(source, target)
+    _delete(source, target)
 
 
-def _delete_copied(source: Path, target: Path) -> None:
-    """Delete the source, of which the target is a copy or another name; if that fails, the target."""
+def _delete(source: Path, target: Path) -> None:
+    """Delete the source, of which the target is another name or a copy; where that fails, the target.
+
+    An interruption leaves both: only an error tells for certain that the source is still there.
+    """
     try:
-        if not os.path.samefile(source, target):
-            _synced(target)
-            if not same_bytes(source, target):
-                raise OSError(errno.EIO, "the copy differs", str(target))
+        if not same_bytes(source, target):
+            raise OSError(errno.EIO, "The copy differs")
         source.unlink()
-    except BaseException:
+    except OSError:
         target.unlink()
         raise
-
-
-def _synced(target: Path) -> None:
-    """File and name are on the disk: after a power loss they must not be missing, since the source is."""
-    with open(target, "rb") as stream:
-        os.fsync(stream.fileno())
-    if os.name != "nt":
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -1,30 +1,31 @@
-"""Photos into folders by label: links, copies, or the photos themselves; nothing is overwritten, and all can be undone.
+"""Photos into folders by label: links, copies, or the photos themselves. Nothing is overwritten, all can be undone.
 
-Before each action its line is in the undo file, so that one that was killed can be undone like any other.
+A photo that is there already is not doubled, and one whose label has changed since does not stay under the old one.
+What lies in the folder itself is left where it is, so that it may be a folder among the photos.
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
-import json
 import os
-import shutil
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
-from typing import Any, TextIO
+from pathlib import Path, PurePath
 
-from client.errors import PhotoError, UsageError
-from client.labels import FolderNames
+from client import labels, placing, undolog
+from client.errors import ClientError
 from client.output import printable
+from client.problems import Problems
 from client.results import Outcome
+from client.undoing import UNDO_FILE, Changed, Step, Undone, undo
+from client.undolog import Log
 
-UNDO_FILE = "undo.jsonl"
-"""Name of the file, in the folder sorted into, that tells what was done."""
+__all__ = ["UNDO_FILE", "How", "Sorted", "Undone", "sort_into", "undo"]
 
 
 class How(str, enum.Enum):
@@ -35,290 +36,167 @@ class How(str, enum.Enum):
     move = "move"
 
 
+_WORDS = {
+    "link": "linked",
+    "copy": "copied",
+    "move": "moved",
+    "fetch": "copied out of archives or from the network",
+    "no link": "copied, since no links can be made there",
+    "already": "there already",
+    "failed": "left where they are, since they failed",
+}
+
+
 @dataclass
 class Sorted:
-    """What was done: photos by the way they took, those that were there, and paths with the reason why not."""
+    """What became of the photos, counted by the names in `_WORDS`, and paths with the reason why not."""
 
     folder: Path
-    done: Counter[str] = field(default_factory=Counter)
-    already: int = 0
-    problems: list[tuple[str, str]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: Problems = field(default_factory=Problems)
+
+    @property
+    def done(self) -> int:
+        """How many were put there now."""
+        return sum(number for kind, number in self.counts.items() if kind not in ("already", "failed"))
 
     def summary(self) -> str:
         """One line, and one for each of the first problems."""
-        words = {"link": "linked", "hardlink": "linked", "copy": "copied", "move": "moved"}
-        by_word: Counter[str] = Counter()
-        for way, number in self.done.items():
-            by_word[words[way]] += number
-        parts = [f"{number:,} {word}" for word, number in by_word.items()] or ["nothing to do"]
-        parts += [f"{self.already:,} there already"] * bool(self.already)
-        parts += [f"{len(self.problems):,} left where they are"] * bool(self.problems)
-        line = f"{self.folder}: {', '.join(parts)}"
+        parts = [f"{self.counts[kind]:,} {words}" for kind, words in _WORDS.items() if self.counts[kind]]
+        parts += [f"{len(self.problems):,} could not be put there"] * bool(self.problems)
+        line = f"{self.folder}: {', '.join(parts) or 'no photos'}"
         if self.done:
-            line += f"; `python -m client undo {self.folder / UNDO_FILE}` takes it back"
-        return "\n".join([line, *_shown(self.problems)])
+            line += f"; `python -m client undo {shlex.quote(str(self.folder / UNDO_FILE))}` takes it back"
+        return "\n".join([printable(line), *self.problems.lines()])
 
 
-@dataclass
-class Undone:
-    """What was taken back, and what could not be, with the reason."""
+def sort_into(outcomes: Iterable[Outcome], folder: Path, how: How = How.link, *, timeout: float = 30.0) -> Sorted:
+    """Each photo into `folder/LABEL`; unsure ones into `_unsure/LABEL`, others into `_unknown` and `_failed`.
 
-    taken_back: int = 0
-    problems: list[tuple[str, str]] = field(default_factory=list)
-
-    def summary(self) -> str:
-        """One line, and one for each of the first problems."""
-        left = f", {len(self.problems):,} left as they are" if self.problems else ""
-        return "\n".join([f"{self.taken_back:,} taken back{left}", *_shown(self.problems)])
-
-
-def sort_into(outcomes: Iterable[Outcome], folder: Path, how: How = How.link) -> Sorted:
-    """Each photo into `folder/LABEL`, unsure ones into `_unsure/LABEL`, others into `_unknown` and `_failed`.
-
-    Links are symbolic, since a file manager shows them for what they are and deleting them harms nothing; where the
-    system has none they are hard links, else copies. Photos of archives, S3 and the web are copied. A photo that is
-    there already is not doubled. Problems of single photos are in what comes back; UsageError where the folder
-    cannot be used.
+    Failed photos are not moved: the same command must find them when it tries again. Photos of archives, S3 and the web
+    are copied whatever is wished, those on the web within `timeout` seconds each; and linked ones are linked again,
+    since moving a link may break it. Problems of single photos are in what comes back; UsageError where the folder
+    cannot be used, or another run sorts into it.
     """
-    try:
-        with _Undo(folder) as undo:
-            sorter = _Sorter(folder.resolve(), how, undo)
-            for outcome in outcomes:
-                sorter.add(outcome)
-            return sorter.result
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}.", "Choose another folder.") from error
-
-
-def undo(file: Path) -> Undone:
-    """Take back what an undo file tells, last things first. What has changed since is left, and told.
-
-    UsageError where it is no such file. Doing it twice is harmless.
-    """
-    done, root = Undone(), file.resolve().parent
-    steps = list(_steps(file))
-    for step in reversed(steps):
-        try:
-            done.taken_back += _taken_back(step)
-        except (OSError, _Changed) as error:
-            done.problems.append((str(step.get("to")), getattr(error, "strerror", None) or str(error)))
-    if not done.problems:
-        os.unlink(file)
-        if any(step["did"] == "folder" and step["to"] == str(root) for step in steps):
-            with suppress(OSError):
-                root.rmdir()
-    return done
-
-
-class _Changed(Exception):
-    """What was made is not what is there now."""
-
-
-class _Undo:
-    """The undo file, open for more lines."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file: TextIO
-
-    def __enter__(self) -> _Undo:
-        new = not self._folder.exists()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._folder / UNDO_FILE, "a", encoding="utf-8")
-        if new:
-            self.note("folder", to=self._folder.resolve())
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        empty = self._file.tell() == 0
-        self._file.close()
-        if empty:
-            (self._folder / UNDO_FILE).unlink()
-
-    def note(self, did: str, **about: Any) -> None:
-        """One step, before it is done."""
-        line = {"did": did} | {name: value if value is None else str(value) for name, value in about.items()}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+    with undolog.writing(folder) as log:
+        sorter = _Sorter(Sorted(folder), log, how, timeout)
+        for outcome in outcomes:
+            sorter.add(outcome)
+    return sorter.result
 
 
 class _Sorter:
     """Sorts photo by photo."""
 
-    def __init__(self, folder: Path, how: How, undo: _Undo) -> None:
-        self._folder, self._how, self._undo = folder, how, undo
-        self._names = FolderNames()
-        self.result = Sorted(folder)
+    def __init__(self, result: Sorted, log: Log, how: How, timeout: float) -> None:
+        self.result = result
+        self._log, self._how, self._timeout = log, how, timeout
+        self._names = labels.FolderNames(log.folder)
+        self._numbers: dict[Path, int] = {}
 
     def add(self, outcome: Outcome) -> None:
+        """Put one photo where it belongs, and count what came of it."""
         try:
-            self._add(outcome)
-        except PhotoError as error:
-            self.result.problems.append((outcome.path, error.detail))
-        except (OSError, ValueError) as error:
-            self.result.problems.append((outcome.path, getattr(error, "strerror", None) or str(error)))
+            self.result.counts[self._added(outcome)] += 1
+        except (ClientError, OSError, ValueError) as error:
+            self.result.problems.add(outcome.path, error)
 
-    def _add(self, outcome: Outcome) -> None:
-        is_file = os.path.lexists(outcome.path)
-        source = Path(os.path.abspath(outcome.path)) if is_file else None
-        if source is not None and self._folder in source.resolve().parents:
-            self.result.already += 1
-            return
-        folder = self._made(self._folder.joinpath(*self._names.of(outcome)))
-        target = self._free(folder, source, outcome)
+    def _added(self, outcome: Outcome) -> str:
+        folder = self._log.folder.joinpath(*self._names.of(outcome))
+        if os.path.isfile(outcome.path):
+            return self._file(outcome, folder)
+        moved = self._log.earlier(os.path.realpath(outcome.path))
+        if moved is not None and moved.do == "move" and (target := self._log.folder / moved.to).exists():
+            self._sidecar(Path(outcome.path), target)  # where a killed run left it behind
+            return "already"
+        return self._fetched(outcome, folder)
+
+    def _file(self, outcome: Outcome, folder: Path) -> str:
+        source = Path(os.path.realpath(outcome.path))
+        here = Path(os.path.realpath(os.path.dirname(outcome.path)))
+        if self._log.folder in (here, *here.parents, *source.parents):
+            return "already"
+        if self._how is How.move and not outcome.ok:
+            return "failed"
+        do = How.link if self._how is How.move and os.path.islink(outcome.path) else self._how
+        if self._stays(do, source, folder):
+            return "already"
+        target = self._free(folder, os.path.basename(outcome.path), source)
         if target is None:
-            self.result.already += 1
-        elif source is None:
-            self._written(target, outcome)
-        else:
-            self._put(source, target, outcome.sha256)
+            return "already"
+        return self._put(do, source, target, outcome.sha256)
 
-    def _made(self, folder: Path) -> Path:
-        for part in (*reversed(folder.parents), folder):
-            if self._folder in (part, *part.parents) and not part.is_dir():
-                self._undo.note("folder", to=part)
-                part.mkdir()
-        return folder
+    def _stays(self, do: str, source: Path, folder: Path) -> bool:
+        """Whether an earlier run has put it just there; what it has put elsewhere is taken back."""
+        step = self._log.earlier(str(source))
+        if step is None:
+            return False
+        target = self._log.folder / step.to
+        if step.do == do and target.parent == folder and placing.looks_same(source, target):
+            return True
+        if step.do != "move":  # a moved photo was another one that had this name
+            self._take_back(step)
+        return False
 
-    def _free(self, folder: Path, source: Path | None, outcome: Outcome) -> Path | None:
-        """A name that is not taken, None where the photo itself has it."""
-        name = source or Path(outcome.path.replace("\\", "/").rstrip("/") or "photo")
-        for number in count(1):
-            target = folder / (name.name if number == 1 else f"{name.stem} ({number}){name.suffix}")
-            if not os.path.lexists(target):
+    def _take_back(self, step: Step) -> None:
+        with suppress(Changed, OSError):  # it is the user's own now, and stays
+            self._log.take_back(step)
+
+    def _put(self, do: How, source: Path, target: Path, digest: str | None) -> str:
+        self._log.make(target.parent)
+        with self._log.doing(do.value, target, str(source), digest):
+            way = {How.link: placing.link, How.copy: placing.copy, How.move: placing.move}[do](source, target)
+        if do is How.move:
+            self._sidecar(source, target)
+        return "no link" if do is How.link and way == "copy" else way
+
+    def _sidecar(self, source: Path, target: Path) -> None:
+        """What other programs have noted of a moved photo goes with it."""
+        sidecar, beside = placing.sidecar_of(source), placing.sidecar_of(target)
+        if os.path.isfile(sidecar) and not os.path.lexists(beside):
+            with self._log.doing("move", beside, str(sidecar)):
+                placing.move(sidecar, beside)
+
+    def _fetched(self, outcome: Outcome, folder: Path) -> str:
+        from client.sources import read_again
+
+        step = self._log.earlier(outcome.path)
+        if step is not None and (there := self._log.folder / step.to).is_file():
+            if there.parent == folder:
+                return "already"
+            self._take_back(step)
+        data = read_again(outcome.path, self._timeout)
+        target = self._free(folder, labels.file_name(outcome.path), data)
+        if target is None:
+            return "already"
+        self._log.make(folder)
+        with self._log.doing("fetch", target, outcome.path, hashlib.sha256(data).hexdigest()):
+            placing.write(data, target)
+        return "fetch"
+
+    def _free(self, folder: Path, name: str, photo: Path | bytes) -> Path | None:
+        """A name that is not taken, nor its sidecar's; None where the photo itself has it."""
+        first = folder / name
+        for number in count(self._numbers.get(first, 1)):
+            target = folder / _numbered(name, number)
+            if not os.path.lexists(target) and not os.path.lexists(placing.sidecar_of(target)):
+                if number > 1:  # ten thousand of one name must not be looked at for each of them
+                    self._numbers[first] = number + 1
                 return target
-            if _same(source, target, outcome.sha256):
+            if _is(target, photo):
                 return None
         raise AssertionError  # numbers do not end
 
-    def _put(self, source: Path, target: Path, digest: str | None) -> None:
-        ways = {How.link: (_link, _hard_link, _copy), How.copy: (_copy,), How.move: (_move,)}[self._how]
-        for way in ways:
-            name = way.__name__.replace("_", "")
-            self._undo.note(name, to=target, **{"from": source}, sha256=digest)
-            try:
-                way(source, target)
-            except OSError:
-                if way is ways[-1]:
-                    raise
-            else:
-                self.result.done[name] += 1
-                return
 
-    def _written(self, target: Path, outcome: Outcome) -> None:
-        from client.sources import read_again
-
-        data = read_again(outcome.path)
-        self._undo.note("copy", to=target, **{"from": None}, sha256=hashlib.sha256(data).hexdigest())
-        with open(target, "xb") as stream:
-            stream.write(data)
-        self.result.done["copy"] += 1
+def _is(target: Path, photo: Path | bytes) -> bool:
+    if isinstance(photo, Path):
+        return placing.same_bytes(photo, target)
+    return target.is_file() and target.stat().st_size == len(photo) and target.read_bytes() == photo
 
 
-def _link(source: Path, target: Path) -> None:
-    os.symlink(source, target)
-
-
-def _hard_link(source: Path, target: Path) -> None:
-    os.link(source, target, follow_symlinks=False)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Beside it first, so that no half photo ever has its name; the name is taken without overwriting another."""
-    part = target.with_name(f".{target.name[:200]}.part")
-    try:
-        shutil.copy2(source, part)
-        with open(part, "rb+") as stream:
-            os.fsync(stream.fileno())
-        _rename(part, target)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        _rename(source, target)
-    except OSError:  # another file system, or one without hard links
-        if os.path.lexists(target):
-            raise
-        _copy(source, target)
-        if _digest(source) != _digest(target):
-            target.unlink()
-            raise
-        source.unlink()
-
-
-def _rename(source: Path, target: Path) -> None:
-    """os.rename would overwrite what another program has put there meanwhile."""
-    os.link(source, target, follow_symlinks=False)
-    source.unlink()
-
-
-def _same(source: Path | None, target: Path, digest: str | None) -> bool:
-    """Whether what is there is this photo already."""
-    if source is not None and os.path.islink(target) and os.path.realpath(target) == os.path.realpath(source):
-        return True
-    if source is not None and target.exists() and source.exists() and os.path.samefile(source, target):
-        return True
-    if not target.is_file() or (digest is None and (source is None or not source.is_file())):
-        return False
-    return _digest(target) == (digest or _digest(source))  # type: ignore[arg-type]  # there is one or the other
-
-
-def _taken_back(step: dict[str, Any]) -> bool:
-    """Whether there was something to take back; _Changed where that would lose something."""
-    target, source = Path(step["to"]), Path(step["from"]) if step.get("from") else None
-    if step["did"] == "folder":
-        with suppress(OSError):  # something else is in it, or it is gone
-            target.rmdir()
-        return False
-    if not os.path.lexists(target):
-        return False
-    if step["did"] == "move":
-        return source is not None and _moved_back(target, source)
-    if step["did"] == "link":
-        if not os.path.islink(target) or os.readlink(target) != str(source):
-            raise _Changed("it is no longer the link that was made")
-    elif step.get("sha256") and _digest(target) != step["sha256"]:
-        raise _Changed("it has changed since")
-    elif source is not None and not source.exists():
-        raise _Changed("the photo it was made from is gone")
-    target.unlink()
-    return True
-
-
-def _moved_back(target: Path, source: Path) -> bool:
-    if os.path.lexists(source):
-        raise _Changed(f"there is another file at {source}")
-    source.parent.mkdir(parents=True, exist_ok=True)
-    _move(target, source)
-    return True
-
-
-def _steps(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        steps = [json.loads(line) for line in lines if line.endswith("}")]  # the last may be torn: it was not begun
-        if not all(step["did"] and step["to"] for step in steps) or (lines and not steps):
-            raise ValueError
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror}.", f"Name the {UNDO_FILE} of a sorted folder."
-        ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file} is no undo file.", f"Name the {UNDO_FILE} of a sorted folder.") from error
-    return iter(steps)
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as stream:
-        found = hashlib.sha256()
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            found.update(block)
-        return found.hexdigest()
-
-
-def _shown(problems: list[tuple[str, str]], most: int = 5) -> list[str]:
-    lines = [f"  {printable(path)}: {why}" for path, why in problems[:most]]
-    return lines + [f"  and {len(problems) - most:,} more"] * (len(problems) > most)
+def _numbered(name: str, number: int) -> str:
+    """`a.jpg`, `a (2).jpg` …, in the 255 bytes that file systems take."""
+    if number == 1:
+        return name
+    end = f" ({number}){PurePath(name).suffix}"
+    return labels.cut(PurePath(name).stem, labels.MAX_FILE_NAME - len(os.fsencode(end))) + end

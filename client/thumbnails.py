@@ -23,7 +23,7 @@ _TARGET = Target(SHORT // 2, MAX_PIXELS, MAX_FILE_BYTES)
 
 
 def thumbnail(data: bytes) -> bytes:
-    """A photo's bytes as a small WebP, upright, on white where it is transparent. PhotoError where it cannot be decoded."""
+    """A photo as a small WebP, upright, on white where it is transparent; PhotoError where it cannot be decoded."""
     upload = prepare(data, _TARGET)
     from PIL import Image, ImageOps
 

@@ -25,8 +25,8 @@ _timeout = 28.0
 """The function's, in seconds."""
 
 MAX_TEMPORARY = 70
-"""Longest name of the folder for temporary files, in bytes, that leaves room for the socket of forked processes: Linux takes
-107 bytes for its path, macOS 103."""
+"""Longest name of the folder for temporary files, in bytes, that leaves room for the socket of forked processes: its
+path may have 107 bytes on Linux, 103 on macOS."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Ten thousand photos against an API that misbehaves in every way: one line a photo, the right one, nothing sent in vain."""
+"""Ten thousand photos against an API that misbehaves in every way: one line a photo, the right one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def test_ten_thousand_photos_and_an_api_in_trouble(many: Photos, tmp_path: Path) -> None:
-    """429, 503, 502, 504, resets, half and late answers, and two restarts: the truth is the same, and no answer was lost.
+    """429, 503, 502, 504, resets, half and late answers, and two restarts: the truth is the same, no answer is lost.
 
     Memory stays below 200 MB all the while.
     """
@@ -173,7 +173,7 @@ def test_two_runs_at_once(some: Photos, calm: ChaosApi, tmp_path: Path) -> None:
 
 
 def test_max_failures_stops_a_run_that_goes_wrong(some: Photos, calm: ChaosApi, tmp_path: Path) -> None:
-    """More failures than allowed end it, with what is under way written; without a limit the same run goes to its end."""
+    """More failures than allowed end it, what is under way is written; without a limit it goes to its end."""
     file = tmp_path / "results.jsonl"
     code, errors = _ended(_client(calm, some, file, "--max-failures", "5"))
     assert code == 1 and "--max-failures" in errors

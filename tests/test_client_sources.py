@@ -263,7 +263,7 @@ def test_too_many_bytes_end_a_download_at_once() -> None:
 
 
 def test_what_can_be_counted_beforehand(tmp_path: Path) -> None:
-    """A second listing, for the time left, is made of folders, files and zips, not of stdin or what must be unpacked."""
+    """A second listing, for the time left, is made of folders, files and zips, not of what must be unpacked."""
     photo(tmp_path / "a.jpg")
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "a.jpg", "a.jpg")
