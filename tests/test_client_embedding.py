@@ -95,6 +95,13 @@ def test_what_pillow_wrote_is_found() -> None:
         assert (had, data.count(OLD), data.count(NEW)) == (OLD, 0, 1)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_webp_is_as_libwebp_writes_it(mode: str, lossless: bool) -> None:
+    """Byte for byte, with the flags and sides that a simple file does not have."""
+    assert _put(_photo("WebP", mode, lossless=lossless))[0] == _photo("WebP", mode, lossless=lossless, xmp=NEW)
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_png_packets_may_be_compressed(compressed: bool) -> None:
     """Both kinds are read; what else is in the file stays."""

@@ -174,6 +174,16 @@ def test_a_moved_photo_takes_its_sidecar_along(photos: list[Outcome], tmp_path: 
     assert Path(f"{photos[1].path}.xmp").read_text() == "notes of the blue one"
 
 
+def test_a_sidecar_that_lies_there_belongs_to_another(photos: list[Outcome], tmp_path: Path) -> None:
+    """A photo does not get notes that were made of another one, nor lose its own."""
+    (tmp_path / "sorted" / "pug").mkdir(parents=True)
+    (tmp_path / "sorted" / "pug" / "2.jpg.xmp").write_text("of one that is gone")
+    Path(f"{photos[2].path}.xmp").write_text("of the lime one")
+    sort_into(photos[2:3], tmp_path / "sorted", How.move)
+    assert (tmp_path / "sorted" / "pug" / "2 (2).jpg.xmp").read_text() == "of the lime one"
+    assert not (tmp_path / "sorted" / "pug" / "2.jpg").exists()
+
+
 @pytest.mark.parametrize("how", How)
 def test_members_of_archives_are_copied(tmp_path: Path, how: How) -> None:
     """What is no file of its own comes as a copy, whatever way was wished, once, and goes again."""

@@ -63,6 +63,57 @@ def test_a_photo_that_became_a_link_to_its_copy(photos: list[Outcome], tmp_path:
     assert Path(photos[0].path).read_bytes() and Path(photos[2].path).read_bytes()
 
 
+def test_a_link_that_leads_elsewhere(photos: list[Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A symbolic one is ours only as long as it leads to the photo."""
+    monkeypatch.setattr(placing, "link", lambda source, target: os.symlink(source, target) or "link")
+    sort_into(photos[1:3], tmp_path / "sorted")
+    (tmp_path / "sorted" / "pug" / "2.jpg").unlink()
+    (tmp_path / "sorted" / "pug" / "2.jpg").symlink_to(photos[0].path)
+    assert [why for _, why in undo(tmp_path / "sorted" / UNDO_FILE).problems] == ["It leads elsewhere now."]
+    assert tree(tmp_path / "sorted") == ["pug/2.jpg", UNDO_FILE]
+
+
+def test_a_moved_photo_that_has_a_link_where_it_was(photos: list[Outcome], tmp_path: Path) -> None:
+    """The photo is not taken for a copy of itself."""
+    sort_into(photos[2:3], tmp_path / "sorted", How.move)
+    os.symlink(tmp_path / "sorted" / "pug" / "2.jpg", photos[2].path)
+    assert len(undo(tmp_path / "sorted" / UNDO_FILE).problems) == 1
+    assert Path(photos[2].path).read_bytes()
+
+
+def test_a_name_that_two_photos_have_had(photos: list[Outcome], tmp_path: Path) -> None:
+    """The later one, which cannot go back, does not go where the earlier one came from."""
+    target = tmp_path / "sorted"
+    sort_into(photos[:1], target, How.move)
+    (target / "beagle" / "1.jpg").rename(photos[0].path)
+    sort_into(photos[1:2], target, How.move)
+    Path(photos[1].path).write_text("new")
+    Path(photos[0].path).unlink()
+    undone = undo(target / UNDO_FILE)
+    assert [path for path, _ in undone.problems] == [str(target / "beagle" / "1.jpg")]
+    assert not os.path.exists(photos[0].path)
+
+
+@pytest.mark.parametrize("do", ["copy", "move"])
+@pytest.mark.parametrize("then", ["undo", "sort"])
+def test_what_a_killed_run_was_at(photos: list[Outcome], tmp_path: Path, do: str, then: str) -> None:
+    """Half a copy is nobody's, and goes; what has come to its name meanwhile is somebody's, and stays."""
+    target = tmp_path / "sorted"
+    sort_into(photos[:1], target, How.copy)
+    (target / "beagle" / "7.jpg").write_text("mine")
+    for name in ("7.jpg", "8.jpg"):
+        placing.part_of(target / "beagle" / name).write_text("half a co")
+        with (target / UNDO_FILE).open("a") as file:
+            step = {"do": do, "to": f"beagle/{name}", "from": photos[1].path, "sha256": None}
+            file.write(json.dumps(step) + "\n")
+        if then == "undo":
+            assert len(undo(target / UNDO_FILE).problems) == 1
+            break
+        sort_into(photos[:1], target, How.copy)
+    left = set(tree(target)) - {UNDO_FILE}
+    assert left == {"beagle/7.jpg"} if then == "undo" else {"beagle/1.jpg", "beagle/7.jpg"}
+
+
 def test_a_place_that_is_taken_again(photos: list[Outcome], tmp_path: Path) -> None:
     """A moved photo does not go back over another one; one that is the same is enough."""
     target, before = tmp_path / "sorted", Path(photos[2].path).read_bytes()
@@ -205,7 +256,9 @@ def shown(folder):
 def fresh():
     for folder in base / "photos", other:
         shutil.rmtree(folder, ignore_errors=True)
-    return some_photos(base / "photos")[:3]
+    photos = some_photos(base / "photos")[:3]
+    Path(photos[0].path + ".xmp").write_text("notes")
+    return photos
 
 photos = fresh()
 before = contents(base / "photos")

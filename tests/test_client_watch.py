@@ -222,7 +222,7 @@ def test_folders_that_come(watched: Watched) -> None:
 def test_the_rules_are_those_of_lists(tmp_path: Path, clock: Clock) -> None:
     """What comes is judged as what is there: names, folders, hidden ones, and kind by the first bytes."""
     names = ["a.png", "a.jpg", "skip/b.png", "deep/skip/c.png", "deep/d.png", ".e.png", ".f/g.png", "plain", "raw.nef"]
-    rules = Rules(include=("*.png", "plain", "*.nef"), exclude=("skip/", "deep/d.*"))
+    rules = Rules(include=("*.png", "plain", "*.nef"), exclude=("skip/", "deep/d.*", "!b.png"))
     listed, coming = tmp_path / "listed", tmp_path / "coming"
     coming.mkdir()
     watched = Watched(coming, clock, rules=rules)
@@ -281,6 +281,10 @@ def test_polling_needs_no_events(tmp_path: Path, clock: Clock, monkeypatch: pyte
     assert watched.now() == []
     photo(tmp_path / "a.png")
     assert watched.within(9) == []
+    assert watched.within(SETTLE) == []
+    with (tmp_path / "a.png").open("ab") as stream:
+        stream.write(b"more")
+    assert watched.within(SETTLE) == []
     assert watched.next(1) == ["a.png"]
     assert watched.within(60) == []
     with pytest.raises(UsageError, match=r"pip install 'whippet\[watch\]'"):

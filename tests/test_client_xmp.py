@@ -100,6 +100,10 @@ OTHER_LIST = "<dc:subject><rdf:Seq><rdf:li/><rdf:li>x</rdf:li></rdf:Seq></dc:sub
         (RDF % '<rdf:Description rdf:about=""/>', ["pug"]),
         (RDF % "<rdf:Description><dc:subject/></rdf:Description>", ["pug"]),
         (RDF % f"<rdf:Description/><rdf:Description>{OTHER_LIST}</rdf:Description>", [None, "x", "pug"]),
+        (
+            RDF % f"<rdf:Description><dc:x><rdf:Description>{OTHER_LIST}</rdf:Description></dc:x></rdf:Description>",
+            ["pug"],
+        ),
         (f'<r:RDF xmlns:r="{SPACE}"><r:Description xmlns:rdf="urn:other" rdf:a="1"/></r:RDF>', ["pug"]),
         (f'<RDF xmlns="{SPACE}"><Description/></RDF>', ["pug"]),
     ],

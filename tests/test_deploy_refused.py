@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from typer.testing import CliRunner
 from model_serving.aws import deploy_cli
 from model_serving.aws.endpoint import describe, unique_name
 from model_serving.aws.kept import resolved
-from tests import endpoint_world
 from tests.aws_world import BUCKET, ROLE
 from tests.endpoint_world import Endpoints, attempt, deployed, tiny
 from training.aws.errors import AwsError
@@ -31,13 +29,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("archive") / "model.tar.gz"
     tiny(path)
     return path
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Endpoints]:
-    """An account with nothing deployed."""
-    with endpoint_world.hosts(tmp_path) as hosts, endpoint_world.endpoints(tmp_path, hosts) as found:
-        yield found
 
 
 def refusing(patch: pytest.MonkeyPatch, operation: str, code: str, message: str) -> None:
