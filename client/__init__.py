@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from client.aio import AsyncClient
     from client.api import Client
     from client.errors import ApiError, ClientError, NoApiError, PhotoError, UnreachableError, UsageError
     from client.results import Failure, Outcome
 
 _HOMES = {
+    "AsyncClient": "aio",
     "Client": "api",
     "ApiError": "errors",
     "ClientError": "errors",
@@ -26,6 +28,7 @@ _HOMES = {
 
 __all__ = [
     "ApiError",
+    "AsyncClient",
     "Client",
     "ClientError",
     "Failure",
