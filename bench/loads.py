@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import psutil
 import requests
@@ -116,37 +117,47 @@ def loop(url: str, api_key: str, files: Sequence[Path]) -> Load:
     return Load(done, time.perf_counter() - started)
 
 
+class Body(NamedTuple):
+    """One prepared request: its bytes, their content type, and how many photos are in it."""
+
+    data: bytes
+    content_type: str
+    photos: int
+
+
 @dataclass(frozen=True)
 class Requests:
-    """What a load generator sends over and over: URL, bodies with their content types, photos in each."""
+    """What a load generator sends over and over; `most` photos at a time."""
 
     url: str
-    bodies: Sequence[tuple[bytes, str]]
-    photos: int
+    bodies: Sequence[Body]
+    most: int
 
 
 def singles(stack: Description, uploads: Sequence[Upload]) -> Requests:
     """One photo a request."""
-    return Requests(f"{stack.url}/v1/classify", [(each.body, each.media_type) for each in uploads], 1)
+    return Requests(f"{stack.url}/v1/classify", [Body(each.body, each.media_type, 1) for each in uploads], 1)
 
 
-def packs(stack: Description, uploads: Sequence[Upload], size: int) -> Requests:
+def packs(stack: Description, uploads: Sequence[Upload], most: int) -> Requests:
     """So many photos a request, or as many as fit; as a form."""
-    size = min(size, PACK_BYTES // max(len(each.body) for each in uploads))
-    endless = itertools.cycle(uploads)
-    forms = [list(itertools.islice(endless, size)) for _ in range(max(1, len(uploads) // size))]
-    bodies = [
-        encode_multipart_formdata([("images", (str(i), one.body, one.media_type)) for i, one in enumerate(form)])
-        for form in forms
-    ]
-    return Requests(f"{stack.url}/v1/classify/batch", bodies, size)
+    forms: list[list[Upload]] = [[]]
+    for upload in uploads:
+        if len(forms[-1]) == most or sum(len(one.body) for one in [*forms[-1], upload]) > PACK_BYTES:
+            forms.append([])
+        forms[-1].append(upload)
+    return Requests(f"{stack.url}/v1/classify/batch", [_form(form) for form in forms], most)
+
+
+def _form(uploads: Sequence[Upload]) -> Body:
+    parts = [("images", (str(i), each.body, each.media_type)) for i, each in enumerate(uploads)]
+    return Body(*encode_multipart_formdata(parts), len(uploads))
 
 
 def generate(stack: Description, what: Requests, threads: int, photos: int) -> Load:
     """Send prepared requests as fast as so many threads can; RuntimeError for an answer other than 200."""
-    number = max(1, photos // what.photos)
-    todo = iter(list(itertools.islice(itertools.cycle(what.bodies), number)))
-    taking = threading.Lock()
+    bodies = list(_enough(what.bodies, photos))
+    todo, taking = iter(bodies), threading.Lock()
 
     def send() -> None:
         session = requests.Session()
@@ -156,7 +167,7 @@ def generate(stack: Description, what: Requests, threads: int, photos: int) -> L
                 body = next(todo, None)
             if body is None:
                 return
-            answer = session.post(what.url, body[0], headers={"Content-Type": body[1]}, timeout=120)
+            answer = session.post(what.url, body.data, headers={"Content-Type": body.content_type}, timeout=120)
             if answer.status_code != 200:
                 raise RuntimeError(answer.text)
 
@@ -164,7 +175,15 @@ def generate(stack: Description, what: Requests, threads: int, photos: int) -> L
     with ThreadPoolExecutor(threads) as pool:
         for running in [pool.submit(send) for _ in range(threads)]:
             running.result()
-    return Load(number * what.photos, time.perf_counter() - started)
+    return Load(sum(body.photos for body in bodies), time.perf_counter() - started)
+
+
+def _enough(bodies: Sequence[Body], photos: int) -> Iterator[Body]:
+    for body in itertools.cycle(bodies):
+        if photos <= 0:
+            return
+        photos -= body.photos
+        yield body
 
 
 def best(stack: Description, choices: Sequence[Requests], photos: int) -> Callable[[int], Load]:
@@ -176,8 +195,8 @@ def best(stack: Description, choices: Sequence[Requests], photos: int) -> Callab
     }
     n, threads = max(tried, key=lambda one: tried[one])
     print(
-        f"load generator, {choices[n].photos} a request: best with {threads} threads "
-        f"({', '.join(f'{choices[i].photos} x {t}: {rate:.1f}/s' for (i, t), rate in tried.items())})"
+        f"load generator, {choices[n].most} a request: best with {threads} threads "
+        f"({', '.join(f'{choices[i].most} x {t}: {rate:.1f}/s' for (i, t), rate in tried.items())})"
     )
     return lambda number: generate(stack, choices[n], threads, number)
 

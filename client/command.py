@@ -74,8 +74,7 @@ class Batch:
 
     def __init__(self, printing: Printing, choices: Choices, listing: Listing | None = None) -> None:
         """A listing must have at least one photo."""
-        if printing.path is not None and not printing.is_journal:
-            output.check_file(printing.path, force=printing.force)
+        printing.check()
         choices.wishes.check()
         self._printing, self._choices, self._listing = printing, choices, listing
         self._sources: Iterable[Source] = _first(listing) if listing is not None else ()

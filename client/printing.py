@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from client import output, screen
+from client.errors import UsageError
 from client.output import Format, Writer
 from client.results import Outcome
 
@@ -57,8 +58,17 @@ class Printing:
             return False
         return self.path.is_file() or self.path.is_dir() or not self.path.exists()  # a device is written through
 
+    def check(self) -> None:
+        """UsageError where the lines cannot go there, before anything is sent."""
+        if self.format is Format.parquet:
+            fact = "Parquet is written in one go, at the end."
+            raise UsageError(fact, "Use -o FILE.jsonl, then: results FILE.jsonl -o FILE.parquet")
+        if self.path is not None and not self.is_journal:
+            output.check_file(self.path, force=self.force)
+
     def open_writer(self, stack: ExitStack) -> tuple[Writer, Console | None]:
         """The writer, and the console it prints on where it prints a table; UsageError if the file cannot be made."""
+        self.check()
         if self.path is not None:
             output.check_file(self.path, force=self.force)
         if self.format is Format.table:

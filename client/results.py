@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -51,15 +52,18 @@ class Outcome:
             path, sha256 = data["path"], data.get("sha256")
             if not isinstance(path, str) or not isinstance(sha256, (str, type(None))):
                 raise TypeError(path)
+            predictions = tuple(parse_predictions(data.get("predictions") or ()))
+            for prediction in predictions:
+                _finite(prediction.score)
             return cls(
                 path,
                 sha256,
-                tuple(parse_predictions(data.get("predictions") or ())),
+                predictions,
                 _decision(data.get("decision")),
                 _failure(data),
                 data.get("model"),
                 data.get("version"),
-                float(data.get("ms") or 0.0),
+                _finite(data.get("ms") or 0.0),
                 data.get("options"),
             )
         except (AttributeError, KeyError, TypeError) as error:
@@ -100,6 +104,14 @@ class Outcome:
             "ms": self.ms,
             "options": self.options,
         }
+
+
+def _finite(value: Any) -> float:
+    """A number; ValueError for what Python's JSON takes for one and nobody else's."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
 
 
 def _decision(value: Any) -> Decision | None:

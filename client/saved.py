@@ -14,7 +14,7 @@ from client.output import Format
 from client.printing import OK, SOME_FAILED, Printing
 from client.results import Outcome
 from client.transform_results import Results
-from client.views import LabelCounts
+from client.views import Filter, LabelCounts
 from lambda_api.schema import DEFAULT_TOP_K
 
 
@@ -35,6 +35,9 @@ class Saved:
             if self.photos is not None:
                 raise UsageError("--photos goes with what a job left.", "The lines of a file have their names already.")
             return self._file(Path(self.source), output, lines, quiet=quiet, force=force)
+        if self.wishes or self.summary or self.wishes.filter != Filter():
+            fact = "What a job left has to be one file first."
+            raise UsageError(fact, "Run: results SOURCE -o FILE.jsonl, then results FILE.jsonl with these options.")
         return Results(self.source, self.photos, self.concurrency).run(
             Printing.of(output, lines, DEFAULT_TOP_K, quiet=quiet, force=force)
         )

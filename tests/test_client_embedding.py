@@ -19,7 +19,10 @@ OLD, NEW = b"<old/>" * 50, b"<new packet/>"
 
 
 def _photo(kind: str, mode: str = "RGB", **options: Any) -> bytes:
-    return encode(sample_image().resize((91, 60)).convert(mode), kind, **options)
+    image = sample_image().resize((91, 60)).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return encode(image, kind, **options)
 
 
 def _opened(data: bytes) -> Image.Image:
