@@ -57,7 +57,7 @@ class Wishes:
         if self.sort_into is not None:
             from client import sorting
 
-            sorted_ = sorting.sort_into(self._wanted(outcomes), self.sort_into, self.how)
+            sorted_ = sorting.sort_into(self._wanted(outcomes), self.sort_into, self.how, timeout=self.timeout)
             say(sorted_.summary())
             fine = fine and not sorted_.problems
         return fine

@@ -60,7 +60,7 @@ class Step:
 
 @dataclass
 class Undone:
-    """How many photos were taken back, and which could not be, with the reason."""
+    """How many files were taken back, sidecars too, and which could not be, with the reason."""
 
     taken_back: int = 0
     problems: Problems = field(default_factory=Problems)
