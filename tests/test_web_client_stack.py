@@ -23,7 +23,7 @@ def check(stack: Description, name: str, photos: Path, **more: str) -> None:
 
 
 def test_labels_are_those_of_the_python_client(stack: Description, tmp_path: Path) -> None:
-    """The same files unshrunk: all labels and scores alone, the best label in a batch."""
+    """The same files unshrunk: decision, best label and all scores alone, the best label in a batch."""
     expected = {}
     with Client(stack.url, stack.api_key, shrink=False) as client:
         for name in NAMES:
