@@ -109,3 +109,11 @@ def test_the_number_of_processes_is_tried_out(photos: SlowPhotos) -> None:
     assert list(times)[:2] == [0, 2]
     assert times[0] == pytest.approx(DELAY * BATCH + COMPUTE, rel=0.5)
     assert times[2] < 0.8 * times[0]
+
+
+def test_a_smaller_last_batch_is_not_timed(photos: SlowPhotos) -> None:
+    """A GPU would compile for its size while the clock runs, as it does in training only once."""
+    few = SlowPhotos(photos.paths[:37], photos.labels[:37], photos.preprocessing)
+    batches = Batches(len(few), BATCH, ALONE, 0, shuffle=True)
+    assert (len(batches), batches.full) == (10, 9)
+    assert list(dict(tried(few, batches, ALONE, step))) == [0, 2]

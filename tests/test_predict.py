@@ -22,6 +22,7 @@ from model_serving.classifier import (
     Preprocessing,
     network,
     passes,
+    predict,
 )
 from model_serving.classifier.errors import RequestError
 from model_serving.classifier.predict import Labels
@@ -172,6 +173,21 @@ def test_a_gpu_runs_one_pass_of_all_that_waits() -> None:
     rows = runner.run([7] * 100)
     assert seen == [64, 36]
     assert rows == [0] * 100
+
+
+def test_passes_are_filled_up_to_sizes_that_were_run_before(
+    model: Classifier, net: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where a new size costs a second: the first request meets none, and no answer changes."""
+    expected = model.classify(PHOTOS[:5]).results
+    monkeypatch.setattr(predict, "SIZES", {"cpu": (1, 4)})
+    monkeypatch.setattr(predict, "IN_A_LANE", 3)
+    net.batches.clear()
+    filled = Classifier(lambda: network.Scorer(net, nn.Identity()), model.spec, threads=1)
+    assert set(net.batches) >= {1, 4}
+    net.batches.clear()
+    assert filled.classify(PHOTOS[:5]).results == expected
+    assert net.batches == [4, 4]
 
 
 def test_errors_stay_in_their_place(model: Classifier) -> None:

@@ -28,7 +28,7 @@ def tried(photos: Photos, batches: Batches, world: World, step: Step) -> Iterato
     """
     fastest = float("inf")
     for workers in range(0, min(MAX_WORKERS, max(2, cores() // world.neighbours)) + 1, 2):
-        if len(batches) <= _warm(workers):
+        if batches.full <= _warm(workers):
             return
         seconds = _seconds(photos, batches, workers, world, step)
         yield workers, seconds
@@ -43,11 +43,12 @@ def _warm(workers: int) -> int:
 
 
 def _seconds(photos: Photos, batches: Batches, workers: int, world: World, step: Step) -> float:
-    """Of one step, the slowest process's."""
-    warm, started, done = _warm(workers), 0.0, 0
-    for pixels, labels in islice(loader(photos, batches, workers, world), warm + STEPS + workers):
+    """Of one step, the slowest process's. A smaller last batch is none: a GPU compiles for its size first."""
+    warm, steps = _warm(workers), min(batches.full, _warm(workers) + STEPS + workers)
+    started = ended = 0.0
+    for done, (pixels, labels) in enumerate(islice(loader(photos, batches, workers, world), steps), 1):
         step(pixels, labels)
-        done += 1
+        ended = time.perf_counter()
         if done == warm:
-            started = time.perf_counter()
-    return max(world.gather((time.perf_counter() - started) / (done - warm)))
+            started = ended
+    return max(world.gather((ended - started) / (steps - warm)))

@@ -83,6 +83,11 @@ class Batches:
     def __len__(self) -> int:
         return -(-self._photos // self._size)
 
+    @property
+    def full(self) -> int:
+        """Batches of the full size; the last one may be smaller."""
+        return self._photos // self._size
+
 
 def readers(workers: int, world: World) -> int:
     """Processes that read photos; -1 takes the cores that a GPU leaves idle, on a CPU none: the pass needs them."""

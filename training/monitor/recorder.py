@@ -12,9 +12,10 @@ for ...:
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,17 +168,21 @@ class Recorder:
 
     def _norms(self) -> dict[str, float]:
         """Norms of weights and gradients, one by one and of all together; one wait for the GPU in all."""
-        names = list(self._groups)
-        weights = [_norm(p.detach() for p in group) for group in self._groups.values()]
-        gradients = [_norm(p.grad for p in group if p.grad is not None) for group in self._groups.values()]
-        if not names:
+        weights = [[p.detach() for p in group] for group in self._groups.values()]
+        gradients = [[p.grad for p in group if p.grad is not None] for group in self._groups.values()]
+        if not weights:
             return {}
-        weight, gradient = torch.stack([torch.stack(norms).float() for norms in (weights, gradients)]).cpu()
-        found = {"gradient_norm": gradient.norm().item(), "weight_norm": weight.norm().item()}
-        for name, g, w in zip(names, gradient.tolist(), weight.tolist(), strict=True):
-            found[f"gradient_norm/{name}"], found[f"weight_norm/{name}"] = g, w
+        found: dict[str, float] = {}
+        sums = _square_sums([*gradients, *weights])
+        for kind, part in (("gradient_norm", sums[: len(weights)]), ("weight_norm", sums[len(weights) :])):
+            found[kind] = math.sqrt(sum(part))
+            found |= {f"{kind}/{name}": math.sqrt(square) for name, square in zip(self._groups, part, strict=True)}
         return found
 
 
-def _norm(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    return nn.utils.get_total_norm(list(tensors))
+def _square_sums(groups: Sequence[Sequence[torch.Tensor]]) -> list[float]:
+    """The sum of squares of each group's numbers, by one call for all: group by group takes a GPU twice as long."""
+    norms = torch._foreach_norm([tensor for group in groups for tensor in group])
+    squares = torch.stack(norms).double().square().tolist()
+    ends = itertools.accumulate(len(group) for group in groups)
+    return [sum(squares[end - len(group) : end]) for group, end in zip(groups, ends, strict=True)]

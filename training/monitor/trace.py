@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +33,10 @@ class Trace:
             return False
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
         self._profile = profile(activities=kinds)
-        self._profile.start()
+        with warnings.catch_warnings():
+            # Of windows whose events are lost to later ones: there is one.
+            warnings.filterwarnings("ignore", ".*Profiler clears events", UserWarning)
+            self._profile.start()
         return True
 
     def end_step(self) -> None:
