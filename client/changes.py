@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import warnings
 from types import TracebackType
 from typing import NamedTuple
 
@@ -33,6 +35,8 @@ _WANTED: list[type[FileSystemEvent]] = [
     FileMovedEvent,
 ]
 """All but those that reading a photo causes."""
+
+logging.getLogger("watchdog").addHandler(logging.NullHandler())  # what it says of lost events: they are made up for
 
 BURST = 1000
 """So many names at once may be more than the system's queue could hold: some may have been lost."""
@@ -81,6 +85,8 @@ class Changes(FileSystemEventHandler):
 
     def __enter__(self) -> Changes:
         """UsageError where the system lets nobody watch so many folders."""
+        # watchdog 7.1 warns where a folder is found twice: when it is made, and when the one above it is looked at.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         try:
             self._observer = Observer()
             self._observer.schedule(self, self._root, recursive=True, event_filter=_WANTED)
