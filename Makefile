@@ -30,7 +30,7 @@ up: $(MODEL)
 	$(PY) -m local_stack up --model $(MODEL)
 
 test: lint $(addprefix $(VENV)/.,$(OWN) $(TOOLS) typescript)
-	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

@@ -33,6 +33,8 @@ THREADS, TRIES, WAIT_SECONDS = 32, 3, 1.0
 
 CONCURRENCY = (1, 2, 4, 8, 16)
 PACKS = (16, 64)
+IN_FLIGHT = 512
+"""Photos that a generator may have under way: more would not be answered within the gateway's 29 seconds."""
 
 
 @dataclass(frozen=True)
@@ -155,27 +157,25 @@ def _form(uploads: Sequence[Upload]) -> Body:
 
 
 def generate(stack: Description, what: Requests, threads: int, photos: int) -> Load:
-    """Send prepared requests as fast as so many threads can; RuntimeError for an answer other than 200."""
-    bodies = list(_enough(what.bodies, photos))
-    todo, taking = iter(bodies), threading.Lock()
+    """Send prepared requests as fast as so many threads can, each once; photos without an answer do not count."""
+    todo, taking = _enough(what.bodies, photos), threading.Lock()
 
-    def send() -> None:
+    def send() -> int:
+        done = 0
         session = requests.Session()
         session.headers["x-api-key"] = stack.api_key
         while True:
             with taking:
                 body = next(todo, None)
             if body is None:
-                return
+                return done
             answer = session.post(what.url, body.data, headers={"Content-Type": body.content_type}, timeout=120)
-            if answer.status_code != 200:
-                raise RuntimeError(answer.text)
+            done += body.photos if answer.ok else 0
 
     started = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
-        for running in [pool.submit(send) for _ in range(threads)]:
-            running.result()
-    return Load(sum(body.photos for body in bodies), time.perf_counter() - started)
+        done = sum(running.result() for running in [pool.submit(send) for _ in range(threads)])
+    return Load(done, time.perf_counter() - started)
 
 
 def _enough(bodies: Sequence[Body], photos: int) -> Iterator[Body]:
@@ -189,9 +189,10 @@ def _enough(bodies: Sequence[Body], photos: int) -> Iterator[Body]:
 def best(stack: Description, choices: Sequence[Requests], photos: int) -> Callable[[int], Load]:
     """The generator as it did best on so many photos: which requests, how many threads. To be called with a number."""
     tried = {
-        (n, threads): generate(stack, what, threads, photos).rate
+        (n, threads): generate(stack, what, threads, max(photos, threads * what.most)).rate
         for n, what in enumerate(choices)
         for threads in CONCURRENCY
+        if threads * what.most <= IN_FLIGHT
     }
     n, threads = max(tried, key=lambda one: tried[one])
     print(

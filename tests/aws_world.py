@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -143,12 +144,11 @@ def world(root: Path) -> Iterator[World]:
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")  # of the SDK and of moto, not ours
         configure(patch, root)
-        import sagemaker  # noqa: F401
         from moto.server import ThreadedMotoServer
+        from sagemaker.config import config as sdk
 
-        # The SDK holds the same defaults against its schema at every look, 19 times a job; connecting does it once.
-        patch.setattr("sagemaker.utils.validate_sagemaker_config", lambda _: None)
-        patch.setattr("botocore.loaders.create_loader", _loader)
+        patch.setattr(sdk, "jsonschema", SimpleNamespace(validate=_once(sdk.jsonschema.validate)))
+        patch.setattr("botocore.session.create_loader", _loader)
         server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         server.start()
         host, port = server.get_host_and_port()
@@ -167,8 +167,15 @@ def world(root: Path) -> Iterator[World]:
 
 @cache
 def _loader(*_: Any) -> Any:
-    """One for all sessions: each would read SageMaker's service model again, for a second."""
+    """One for all sessions: each would read the models of its services again."""
     return botocore.loaders.Loader()
+
+
+@cache
+def _once(validate: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """jsonschema's, for each content once: the SDK holds the same defaults against its schema 19 times a job."""
+    texts = cache(lambda *both: validate(*map(json.loads, both)))
+    return lambda *both: texts(*(json.dumps(each, sort_keys=True) for each in both))
 
 
 def configure(patch: pytest.MonkeyPatch, root: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,20 @@ if TYPE_CHECKING:
     from training.aws.session import Aws
 
 ROOT = Path(__file__).parents[1]
+
+# Before torch is imported. Processes of several tests share the cores, and an OpenMP thread that waits by spinning
+# takes one from the thread that it waits for: half a minute's training took ten.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of slow tests first: processes that share the files are then done at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("stack")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def photo_folder(name: str) -> Path:
@@ -106,13 +122,18 @@ def aws(here: World) -> Aws[EndpointOptions]:
     return connection()
 
 
-def start_stack(archive: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """`python -m local_stack up --json`, on a free port."""
+@contextmanager
+def start_stack(archive: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """`python -m local_stack up --json`, on a free port; ended with the context."""
     command = [sys.executable, "-m", "local_stack", "up", "--json", "--port", "0", "--model", str(archive), *options]
     environment = {**os.environ, **(env or {})}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def described(process: subprocess.Popen[str]) -> Description:
@@ -127,11 +148,7 @@ def described(process: subprocess.Popen[str]) -> Description:
 def stack(archive: Path) -> Iterator[Description]:
     """One running stack for all tests that only talk to it."""
     with start_stack(archive, "--allow-origin", "https://app.example") as process:
-        try:
-            yield described(process)
-        finally:
-            process.terminate()
-            process.wait(30)
+        yield described(process)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+import threading
 
 import psutil
 import requests
@@ -23,24 +23,37 @@ def parts(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
     return {child.cmdline()[3]: child for child in children}
 
 
-def peak_memory(pid: int) -> int:
-    """Bytes that a process and those below it took at most since they began, pages that they share counted once.
+class Memory:
+    """What a process and those below it take, looked at ten times a second while the context lasts.
 
-    By the kernel's own record of each one's peak: whoever looks from time to time misses what lasts for milliseconds.
-    Peaks are added up as if they fell together, so the truth is never more. Elsewhere than on Linux nobody keeps
-    them; there it is what they hold now, shared pages counted every time.
+    Pages that several share count once, in parts (`Pss`, proc(5)); elsewhere than on Linux they count every time. The
+    kernel's own peaks cannot be added up: they hold pages of torch's libraries that idle processes have given back.
     """
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    if not psutil.LINUX:
-        return sum(process.memory_info().rss for process in family)
-    held = [_kernels_figures(process.pid) for process in family]
-    # Files are mapped by all, nearly all of them by the endpoint: torch's libraries.
-    files = max(each["Rss"] - each["Anonymous"] for each in held)
-    return files + sum(each["Pss_Anon"] + each["VmHWM"] - each["Rss"] for each in held)
+
+    def __init__(self, pid: int) -> None:
+        self.peak = 0
+        """Bytes."""
+        self._pid = pid
+        self._over = threading.Event()
+        self._looking = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Memory:
+        self._looking.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._looking.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.1):
+            family = [psutil.Process(self._pid), *psutil.Process(self._pid).children(recursive=True)]
+            self.peak = max(self.peak, sum(map(_held, family)))
 
 
-def _kernels_figures(pid: int) -> dict[str, int]:
-    """Bytes by the names of proc(5): `Pss_Anon` are its own pages and its share of others', `VmHWM` its peak."""
-    folder = Path(f"/proc/{pid}")
-    lines = [line.split() for name in ("status", "smaps_rollup") for line in (folder / name).read_text().splitlines()]
-    return {line[0].rstrip(":"): int(line[1]) * 1024 for line in lines if line[2:] == ["kB"]}
+def _held(process: psutil.Process) -> int:
+    try:
+        held = process.memory_full_info()
+    except psutil.NoSuchProcess:
+        return 0
+    return int(getattr(held, "pss", held.rss))

@@ -41,11 +41,7 @@ def api(archive: Path, sites: tuple[str, str, str], tmp_path_factory: pytest.Tem
     """The one-machine stack that lists two origins."""
     own = {"WHIPPET_STATE_FILE": str(tmp_path_factory.mktemp("state") / "stack.json")}
     with start_stack(archive, "--allow-origin", sites[0], "--allow-origin", sites[1], env=own) as process:
-        try:
-            yield described(process)
-        finally:
-            process.terminate()
-            process.wait(30)
+        yield described(process)
 
 
 @pytest.fixture(scope="module")

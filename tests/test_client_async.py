@@ -81,8 +81,9 @@ def test_model_health_and_url(api: FakeApi) -> None:
     assert _run(work()) == ("fake", "v1", api.url)
 
 
-def test_the_constructor_is_the_other_client_s(api: FakeApi) -> None:
+def test_the_constructor_is_the_other_client_s(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same parameters, and what is wrong with them is said in the same way."""
+    monkeypatch.setenv("WHIPPET_STATE_FILE", str(tmp_path / "no stack runs"))
     assert inspect.signature(AsyncClient) == inspect.signature(Client)
     with pytest.raises(UsageError):
         _client(api, concurrency=0)

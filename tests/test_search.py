@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 
 from tests.conftest import ROOT
 from tests.labelled import make_folders, random_weights
+from tests.trainings import run_here
 from training.config import TrainingConfig, search_space
 from training.errors import ConfigError, DataError
 from training.search.best import read
@@ -55,16 +56,15 @@ class Tuner:
         self._fixed = ["--data", str(photos), "--backbone", "resnet18", "--weights", str(weights)]
         self._fixed += ["--crop", "64", "--resize", "72", "--cache", str(features)]
 
-    def command(self, output: Path, *options: str, command: str = "tune") -> list[str]:
-        """To be run."""
-        return [sys.executable, "-m", "training", command, *self._fixed, "--output", str(output), *options]
+    def command(self, output: Path, *options: str) -> list[str]:
+        """To be run as a process, which may be killed."""
+        return [sys.executable, "-m", "training", "tune", *self._fixed, "--output", str(output), *options]
 
     def __call__(self, output: Path, *options: str, command: str = "tune", code: int = 0) -> str:
         """What it printed; it must end with the code and without a traceback."""
-        done = subprocess.run(self.command(output, *options, command=command), cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout if code == 0 else done.stderr
+        done = run_here("training", command, *self._fixed, "--output", str(output), *options)
+        assert done.code == code, done.out + done.err
+        return done.out if code == 0 else done.err
 
 
 @pytest.fixture(scope="module")

@@ -93,8 +93,6 @@ def test_a_killed_worker_process_costs_no_photo(archive: Path, own_state: dict[s
         time.sleep(0.7)
         workers[0].kill()
         done = finished(stack, job)
-        process.terminate()
-        process.wait(30)
     assert (done["state"], done["photos"], done["ok"], done["failed"]) == ("done", 60, 60, 0)
     assert sorted(line["path"] for line in done["lines"]) == sorted(each["id"] for each in uploads)
 
@@ -115,8 +113,6 @@ def test_without_jobs(archive: Path, own_state: dict[str, str]) -> None:
             headers = {"x-api-key": stack.api_key}
             answer = requests.post(f"{stack.url}/v1/{route}", json={}, headers=headers, timeout=9)
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-        process.terminate()
-        process.wait(30)
 
 
 def test_the_webhooks_secret_is_told(archive: Path, own_state: dict[str, str]) -> None:
@@ -124,7 +120,5 @@ def test_the_webhooks_secret_is_told(archive: Path, own_state: dict[str, str]) -
     with start_stack(archive, "--webhook-origin", "https://hooks.example", env=own_state) as process:
         stack = described(process)
         kept = aws(stack, "secretsmanager").get_secret_value(SecretId=resources.SECRET)["SecretString"]
-        process.terminate()
-        process.wait(30)
     assert kept == stack.webhook_secret
     assert len(base64.b64decode(kept.removeprefix("whsec_"))) == 24

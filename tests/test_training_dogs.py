@@ -70,18 +70,14 @@ def test_the_documented_recipe_is_better(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text())["test"]["top1"] >= PROBE + 0.015
 
 
-def test_the_stack_answers_as_evaluate_says(trained: Path, report: Path) -> None:
+def test_the_stack_answers_as_evaluate_says(trained: Path, report: Path, own_state: dict[str, str]) -> None:
     """Photos sent as they are: the served top label is right exactly as often."""
     root = photo_folder("dogs") / "test"
     photos = sorted(root.glob("*/*.jpg"))
-    with start_stack(trained / "model.tar.gz") as process:
-        try:
-            told = described(process)
-            with Client(told.url, told.api_key, shrink=False) as client:
-                outcomes = [client.classify(photo) for photo in photos]
-        finally:
-            process.terminate()
-            process.wait(30)
+    with start_stack(trained / "model.tar.gz", env=own_state) as process:
+        told = described(process)
+        with Client(told.url, told.api_key, shrink=False) as client:
+            outcomes = [client.classify(photo) for photo in photos]
     labels = [outcome.predictions[0].class_id for outcome in outcomes]
     right = sum(label == photo.parent.name for label, photo in zip(labels, photos, strict=True))
     metrics = json.loads((report / "metrics.json").read_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -11,8 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from model_serving.classifier import ModelSpec
 from model_serving.doctor import examine
 from tests.conftest import ROOT
 from tests.labelled import make_folders, random_weights
-from training import cli
+from tests.trainings import Done, run, run_here
 from training.config import TrainingConfig
 from training.data import layout
 from training.distributed import World
@@ -33,19 +30,6 @@ from training.fit import Fit, Folders
 from training.progress import METRICS, Progress
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    def metrics(self, name: str) -> list[float]:
-        """What SageMaker would read out of the log."""
-        return [float(found) for found in re.findall(METRICS[name], self.out)]
 
 
 class Trainer:
@@ -83,29 +67,6 @@ class Trainer:
         assert done.code == 0, done.err
         found: dict[str, Any] = json.loads(done.out)
         return found
-
-
-def run(*command: str) -> Done:
-    """Run a command at the root, one thread each so that several processes do not stand in each other's way."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def run_here(*command: str) -> Done:
-    """The same in this process, which has imported torch already."""
-    out, err = io.StringIO(), io.StringIO()
-    code = 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", list(command))
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -86,13 +86,9 @@ def site(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     site = Starlette(routes=[Route("/", page), Route("/whippet.mjs", module)])
     with serving(site) as url, browser(tmp_path_factory.mktemp("profile")) as tab:
         with start_stack(archive, "--allow-origin", url, env=own) as process:
-            try:
-                tab.visit(f"{url}/")
-                tab.until("globalThis.ready")
-                yield Site(tab, described(process))
-            finally:
-                process.terminate()
-                process.wait(30)
+            tab.visit(f"{url}/")
+            tab.until("globalThis.ready")
+            yield Site(tab, described(process))
 
 
 def of_a_phone(name: str) -> bytes:
