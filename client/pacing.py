@@ -2,7 +2,7 @@
 
 Limit     requests in flight: additive increase, multiplicative decrease (Chiu and Jain 1989), with the queue
           estimate of TCP Vegas (Brakmo and Peterson 1995) as the sign of latency
-PackSize  photos in a request: so many that an answer takes about a second
+PackSize  photos in a request: so many that an answer takes about two seconds
 Budget    retries of a run: a share of what succeeds, so that a sick API is not asked ever more
 Rate      photos a second, by the user's wish
 """
@@ -23,8 +23,8 @@ BACK_OFF, EASE_OFF = 0.5, 0.85
 DRIFT = 1.005
 """How fast, an answer, the best time seen is forgotten: an API that has become slower must not be starved for ever."""
 
-PACK_SECONDS = 1.0
-"""What an answer may take: packs above are made smaller, below larger, by half or double."""
+PACK_SECONDS = 2.0
+"""What an answer may take: packs above twice that are made smaller, below half of it larger, by half or double."""
 
 FIRST_PACK = 8
 
