@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -18,9 +20,21 @@ from training.errors import ConfigError
 from training.monitor.clock import Clock
 from training.monitor.monitor import Monitor
 from training.monitor.recorder import Recorder
-from training.monitor.recording import EVAL, FEATURES, TRAIN, Gpu, Recording, Scalars, Step, SystemSample, as_line
+from training.monitor.recording import (
+    EVAL,
+    FEATURES,
+    TRAIN,
+    Gpu,
+    Operator,
+    Recording,
+    Scalars,
+    Step,
+    SystemSample,
+    as_line,
+)
 from training.monitor.settings import Monitoring
 from training.monitor.system import Sampler
+from training.monitor.trace import operators
 
 
 @pytest.fixture
@@ -216,6 +230,18 @@ def test_steps_are_traced(tmp_path: Path) -> None:
     assert times == sorted(times, reverse=True)
     linear = next(operator for operator in record.operators if operator.name == "aten::addmm")
     assert linear.calls == 2 * 2  # two layers, two steps
+
+
+def test_a_gpu_s_kernels_count_for_their_operators() -> None:
+    """The profiler lists both, with the same time."""
+    Row = namedtuple("Row", "key count self_cpu_time_total self_device_time_total device_type")
+    cpu, cuda = (SimpleNamespace(name=name) for name in ("CPU", "CUDA"))
+    rows = [
+        Row("aten::copy_", 2, 10.0, 3e6, cpu),
+        Row("void at::native::elementwise_kernel<128, 4>", 2, 0.0, 3e6, cuda),
+        Row("aten::mm", 1, 20.0, 4e6, cpu),
+    ]
+    assert operators(rows) == [Operator("aten::mm", 1, 2e-5, 4.0), Operator("aten::copy_", 2, 1e-5, 3.0)]
 
 
 def test_options_that_need_a_record() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,16 @@ class Trace:
 
     def _write(self, profiled: Any) -> None:
         profiled.export_chrome_trace(str(self._folder / "trace.json.gz"))
-        found = [
-            Operator(row.key, row.count, row.self_cpu_time_total / 1e6, row.self_device_time_total / 1e6)
-            for row in profiled.key_averages()
-        ]
-        found.sort(key=lambda operator: -(operator.device_seconds or operator.self_seconds))
-        text = json.dumps([asdict(operator) for operator in found[:OPERATORS]], indent=1)
+        text = json.dumps([asdict(operator) for operator in operators(profiled.key_averages())], indent=1)
         (self._folder / "operators.json").write_text(text + "\n", encoding="utf-8")
+
+
+def operators(rows: Iterable[Any]) -> list[Operator]:
+    """Those of a profile's averages that took longest. A GPU's kernels are left out: each counts for its operator."""
+    found = [
+        Operator(row.key, row.count, row.self_cpu_time_total / 1e6, row.self_device_time_total / 1e6)
+        for row in rows
+        if row.device_type.name == "CPU"
+    ]
+    found.sort(key=lambda operator: -(operator.device_seconds or operator.self_seconds))
+    return found[:OPERATORS]
