@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -180,15 +180,23 @@ class Journal:
         disk.sync_folder(path.parent)
 
 
-def read(path: Path) -> Iterator[Outcome]:
+def read(path: Path, unreadable: Callable[[int], object] = lambda _: None) -> Iterator[Outcome]:
     """The outcome of every photo in a file of results, in the order of their lines; UsageError where it is none.
 
-    A run may write to it meanwhile: what comes later is not looked at.
+    A run may write to it meanwhile: what comes later is not looked at. `unreadable` is told how many whole lines are no
+    results.
     """
     if not is_ours(path):
         raise UsageError(f"{path} holds no results.", "Name a file that `classify -o FILE.jsonl` has written.")
     with open(path, "rb") as stream:
-        last = {hash(line.outcome.path): line.offset for line in scan(stream) if line.outcome is not None}
+        last: dict[int, int] = {}
+        others = 0
+        for line in scan(stream):
+            if line.outcome is not None:
+                last[hash(line.outcome.path)] = line.offset
+            else:
+                others += line.is_damaged
+        unreadable(others)
         for offset in sorted(last.values()):
             stream.seek(offset)
             if (outcome := parsed(stream.readline())) is not None:

@@ -27,10 +27,14 @@ _BLANK = b"\0\r\n\t "
 
 
 class Line(NamedTuple):
-    """Where a line begins, in bytes, and its outcome, None where it cannot be read."""
+    """Where a line begins, in bytes, and its outcome, None where it cannot be read.
+
+    It is damaged if there is something in it that ought to be one: the end of a file may be half of a line.
+    """
 
     offset: int
     outcome: Outcome | None
+    is_damaged: bool
 
 
 class Lines:
@@ -82,7 +86,8 @@ def scan(stream: BinaryIO) -> Iterator[Line]:
     """All lines of a file, from the first, a torn one at the end too."""
     offset = stream.seek(0)
     for data in stream:
-        yield Line(offset, parsed(data))
+        outcome = parsed(data)
+        yield Line(offset, outcome, outcome is None and data.endswith(b"\n") and bool(data.strip(_BLANK)))
         offset += len(data)
 
 

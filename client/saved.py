@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from client.after import Wishes
 from client.errors import UsageError
 from client.output import Format
 from client.printing import OK, SOME_FAILED, Printing
-from client.results import Outcome
 from client.transform_results import Results
 from client.views import Filter, LabelCounts
 from lambda_api.schema import DEFAULT_TOP_K
@@ -46,20 +44,28 @@ class Saved:
         from client.export import export
 
         printing = Printing.of(output, lines, 1, quiet=quiet, force=force)
-        tally, counts = screen.Tally(), LabelCounts()
-        for outcome in self._kept(file):
+        tally, counts, damaged = screen.Tally(), LabelCounts(), list[int]()
+        for outcome in filter(self.wishes.filter.keeps, journal.read(file, damaged.append)):
             tally.add(outcome)
             counts.add(outcome)
         silent = bool(self.wishes) and output is None and lines is None  # what is wished is enough
         if not silent:
-            export(lambda: self._kept(file), printing.format, output, top_k=None, force=force)
+            export(
+                lambda: filter(self.wishes.filter.keeps, journal.read(file)),
+                printing.format,
+                output,
+                top_k=None,
+                force=force,
+            )
         fine = self.wishes.fulfil(lambda: journal.read(file))
         if not quiet:
             failed = f", {tally.failed:,} of them failed" if tally.failed else ""
             screen.say(f"{screen.count(tally.done, 'photo')} in {file}{failed}")
             if self.summary:
                 screen.say(counts.table())
-        return OK if fine and not tally.failed else SOME_FAILED
-
-    def _kept(self, file: Path) -> Iterator[Outcome]:
-        return (outcome for outcome in journal.read(file) if self.wishes.filter.keeps(outcome))
+        if sum(damaged):
+            lines_of = f"{screen.count(sum(damaged), 'line')} of {file}"
+            screen.say(
+                f"warning: {lines_of} cannot be read and are passed over. The run's own command does them again."
+            )
+        return OK if fine and not (tally.failed or sum(damaged)) else SOME_FAILED
