@@ -35,11 +35,18 @@ class Asker:
 
     def one(self, upload: Upload, patience: Patience = PATIENT) -> Classification:
         """The labels of a photo; ApiError, UnreachableError or PhotoError."""
-        params = {"top_k": self._top_k}
-        body = Body(upload.body, upload.media_type, params)
-        if len(upload.body) > self._limits.image_bytes:
-            key = self._uploaded(upload, patience)
-            body = Body(json.dumps({"upload": key}).encode(), "application/json", params)
+        if len(upload.body) <= self._limits.image_bytes:
+            return self._classified(upload.body, upload.media_type, patience)
+        try:
+            return self._classified(self._uploaded(upload, patience), "application/json", patience)
+        except ApiError as error:
+            if error.code != "upload_missing":
+                raise
+            # The answer to an earlier try was lost, and the upload went with it.
+            return self._classified(self._uploaded(upload, patience), "application/json", patience)
+
+    def _classified(self, data: bytes, media_type: str, patience: Patience) -> Classification:
+        body = Body(data, media_type, {"top_k": self._top_k})
         return answers.classification(self._transport.post("/v1/classify", body, patience))
 
     def many(self, uploads: Sequence[Upload], patience: Patience = PATIENT) -> list[Classification | ApiError]:
@@ -56,8 +63,9 @@ class Asker:
         body = Body(data, media_type, {"top_k": self._top_k})
         return answers.batch(self._transport.post("/v1/classify/batch", body, patience), len(uploads))
 
-    def _uploaded(self, upload: Upload, patience: Patience) -> str:
+    def _uploaded(self, upload: Upload, patience: Patience) -> bytes:
+        """Send the photo beside the API; the body that names it."""
         wanted = Body(json.dumps({"content_type": upload.media_type}).encode(), "application/json")
         ticket = answers.ticket(self._transport.post("/v1/uploads", wanted, patience))
         self._transport.send_form(ticket.url, ticket.fields, upload.body, upload.media_type)
-        return ticket.upload
+        return json.dumps({"upload": ticket.upload}).encode()

@@ -12,8 +12,11 @@ from typing import Any
 import boto3
 import pytest
 import requests
+from PIL import Image
 
+from client import Client
 from client.stack import state_file
+from client.transport import Body, Patience, Transport
 from local_stack.stack import Description
 from tests.conftest import ROOT, photo_folder
 from tests.photos import encode, jpeg, sample, sample_image, save
@@ -86,6 +89,28 @@ def test_client_finds_the_running_stack(stack: Description, tmp_path: Path) -> N
     for name, label in LABELS.items():
         assert lines[name]["predictions"][0]["label"] == label
     assert lines["broken.jpg"]["error"]["code"] == "bad_image"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_photo_too_large_for_the_api_is_uploaded(
+    stack: Description, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """Unshrunk above 4 MB; also where the answer was lost, since an upload is gone once it was classified."""
+    noise = Image.effect_noise((4500, 3000), 60).convert("RGB")
+    noise.paste(sample_image().resize((3900, 2600)), (300, 200))
+    photo = encode(noise, quality=97)
+    assert len(photo) > 4_000_000
+    post, sent = Transport.post, list[str]()
+
+    def watched(self: Transport, route: str, body: Body, patience: Patience) -> dict[str, Any]:
+        sent.append(route)
+        answer = post(self, route, body, patience)
+        return post(self, route, body, patience) if lost and sent == ["/v1/uploads", "/v1/classify"] else answer
+
+    monkeypatch.setattr(Transport, "post", watched)
+    with Client(stack.url, stack.api_key, shrink=False) as client:
+        assert client.classify(photo).label == "espresso"
+    assert sent == ["/v1/uploads", "/v1/classify"] * (2 if lost else 1)
 
 
 @pytest.mark.slow
