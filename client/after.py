@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from client import output, screen
-from client.errors import UsageError
+from client.errors import ClientError, UsageError
 from client.keywords import KeywordPlace
+from client.output import printable
 from client.results import Outcome
 from client.sorting import How
 from client.views import Filter
+
+_Made: TypeAlias = tuple[str, bool]
+"""What is to be told, and whether nothing went wrong."""
 
 
 @dataclass(frozen=True)
@@ -32,35 +38,62 @@ class Wishes:
     def check(self) -> None:
         """UsageError where one of them cannot be had, before anything is sent."""
         if self.gallery is not None:
-            output.check_file(self.gallery, force=self.force)
+            self._check_page(self.gallery)
         if self.sort_into is not None and self.sort_into.exists() and not self.sort_into.is_dir():
             raise UsageError(f"{self.sort_into} is no folder.", "Name a folder for --sort-into.")
+
+    def _check_page(self, path: Path) -> None:
+        """A page of an earlier run is made anew: --force, which begins the results anew too, must not be needed."""
+        from client.gallery import is_page
+
+        if os.path.lexists(path) and not (self.force or path.is_dir() or is_page(path)):
+            raise UsageError(f"{path} exists and is no page of photos.", "Choose another name for --gallery.")
+        output.check_file(path, force=True)
 
     def fulfil(self, outcomes: Callable[[], Iterator[Outcome]], say: Callable[[str], None] = screen.say) -> bool:
         """Make all of them, telling each in a line; whether nothing went wrong. `outcomes` begins anew at each call.
 
-        The page comes before photos are moved, and keywords too: all find the photos where they lay.
+        The page comes before photos are moved, and keywords too: all find the photos where they lay. One that cannot be
+        made is told, and the others are made.
         """
         fine = True
-        if self.gallery is not None:
-            from client import gallery
-
-            photos = gallery.write(self._wanted(outcomes), self.gallery, force=self.force, timeout=self.timeout)
-            say(f"{self.gallery}: a page of {screen.count(photos, 'photo')}")
-        if self.keywords is not None:
-            from client import keywords
-
-            certain = self.filter.min_confidence is None
-            written = keywords.write(self._wanted(outcomes), self.keywords, unsure=not certain)
-            say(written.summary())
-            fine = fine and not written.problems
-        if self.sort_into is not None:
-            from client import sorting
-
-            sorted_ = sorting.sort_into(self._wanted(outcomes), self.sort_into, self.how, timeout=self.timeout)
-            say(sorted_.summary())
-            fine = fine and not sorted_.problems
+        for wanted, make in (
+            (self.gallery, self._page),
+            (self.keywords, self._keywords),
+            (self.sort_into, self._sorted),
+        ):
+            if wanted is not None:
+                try:
+                    told, well = make(filter(self.filter.keeps, outcomes()))
+                except (ClientError, OSError) as error:
+                    told, well = f"error: {_reason(error)}", False
+                say(told)
+                fine = fine and well
         return fine
 
-    def _wanted(self, outcomes: Callable[[], Iterator[Outcome]]) -> Iterator[Outcome]:
-        return (outcome for outcome in outcomes() if self.filter.keeps(outcome))
+    def _page(self, outcomes: Iterator[Outcome]) -> _Made:
+        from client import gallery
+
+        assert self.gallery is not None
+        photos = gallery.write(outcomes, self.gallery, force=True, timeout=self.timeout)
+        return f"{self.gallery}: a page of {screen.count(photos, 'photo')}", True
+
+    def _keywords(self, outcomes: Iterator[Outcome]) -> _Made:
+        from client import keywords
+
+        assert self.keywords is not None
+        written = keywords.write(outcomes, self.keywords, unsure=self.filter.min_confidence is not None)
+        return written.summary(), not written.problems
+
+    def _sorted(self, outcomes: Iterator[Outcome]) -> _Made:
+        from client import sorting
+
+        assert self.sort_into is not None
+        done = sorting.sort_into(outcomes, self.sort_into, self.how, timeout=self.timeout)
+        return done.summary(), not done.problems
+
+
+def _reason(error: ClientError | OSError) -> str:
+    if isinstance(error, ClientError):
+        return printable(f"{error.detail} {error.hint}".strip())
+    return f"{printable(str(error.filename or 'a file'))}: {error.strerror}"

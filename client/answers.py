@@ -52,7 +52,7 @@ def health(data: dict[str, Any]) -> Health:
 def _parsed(parse: Callable[[dict[str, Any]], T], data: dict[str, Any]) -> T:
     try:
         return parse(data)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise bad_answer(200) from error
 
 

@@ -67,5 +67,5 @@ class Asker:
         """Send the photo beside the API; the body that names it."""
         wanted = Body(json.dumps({"content_type": upload.media_type}).encode(), "application/json")
         ticket = answers.ticket(self._transport.post("/v1/uploads", wanted, patience))
-        self._transport.send_form(ticket.url, ticket.fields, upload.body, upload.media_type)
+        self._transport.send_form(ticket.url, ticket.fields, upload.body, upload.media_type, patience)
         return json.dumps({"upload": ticket.upload}).encode()

@@ -7,6 +7,7 @@ Exit codes: 0 all classified, 1 some photos failed, 2 usage, 3 API unreachable o
 from __future__ import annotations
 
 import dataclasses
+import io
 import signal
 import sys
 import threading
@@ -180,6 +181,7 @@ def results(
     keywords: options.Keywords = None,
     min_confidence: options.MinConfidence = None,
     only: options.Only = None,
+    failed: options.Failed = False,
     summary: options.Summary = False,
     concurrency: options.Readers = 32,
     quiet: options.Quiet = False,
@@ -196,7 +198,7 @@ def results(
         from client.saved import Saved
         from client.views import Filter
 
-        wanted = Filter(min_confidence, frozenset(only or ()))
+        wanted = Filter(min_confidence, frozenset(only or ()), failed)
         wishes = Wishes(wanted, sort_into, how, gallery, keywords, force)
         saved = Saved(source, photos, concurrency, wishes, summary=summary)
         code = saved.run(output, lines, quiet=quiet, force=force)
@@ -277,15 +279,14 @@ def main() -> None:
             signal.signal(number, signal.default_int_handler)
     warnings.filterwarnings("ignore", module=r"PIL\b")  # about broken metadata, between the result lines
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text file in a process
+        if isinstance(stream, io.TextIOWrapper):  # None where the shell has closed it
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:
         leave(INTERRUPTED)
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            leave(INTERRUPTED)
-        raise
+        leave(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -78,9 +78,9 @@ class Batch:
         choices.wishes.check()
         self._printing, self._choices, self._listing = printing, choices, listing
         self._sources: Iterable[Source] = _first(listing) if listing is not None else ()
-        self._tally = screen.Tally()
+        self._tally = self._new = screen.Tally()
         self._seen: set[int] = set()
-        self._over = False
+        self._over = self._hurried = False
 
     def run(self, client: Client, sources: Iterable[Source | None] | None = None, count: Listing | None = None) -> int:
         """Classify and write everything; the exit code. `sources` replaces the listing; `count` is one like it.
@@ -88,7 +88,10 @@ class Batch:
         Raises UsageError where the journal cannot be used, ApiError or UnreachableError where the API does not answer
         at the start, OSError where lines cannot be written.
         """
-        self._tally = screen.Tally()  # here, since the start of a stack is no part of the photos a second
+        self._tally, self._new = (
+            screen.Tally(),
+            screen.Tally(),
+        )  # the start of a stack is no part of the photos a second
         with ExitStack() as stack:
             journal = stack.enter_context(self._journal())
             run = client.run(journal, retry_failed=self._choices.retry_failed)
@@ -96,8 +99,8 @@ class Batch:
             fine = self._after(journal) if not (stopped or error) else True
         self._say(stopped, error, run.unsent)
         if error is not None:
-            return NO_API
-        if stopped and sources is None:
+            return SOME_FAILED if isinstance(error, UsageError) else NO_API
+        if stopped and (sources is None or self._hurried):
             return INTERRUPTED
         return OK if fine and not self._tally.failed and not self._over else SOME_FAILED
 
@@ -128,6 +131,7 @@ class Batch:
             except ClientError as error:
                 return False, error
             except KeyboardInterrupt:
+                self._hurried = True
                 return True, None
         return interrupted(), None
 
@@ -139,6 +143,8 @@ class Batch:
                 writer.write(result.outcome)
         finally:  # a second Ctrl-C may come when the line is out already: the summary counts it
             self._tally.add(result.outcome, kept=result.kept)
+            if not result.kept:
+                self._new.add(result.outcome)
             if self._choices.counts is not None:
                 self._choices.counts.add(result.outcome)
             if self._choices.wishes:
@@ -146,7 +152,7 @@ class Batch:
 
     def _check_failures(self, run: Run) -> None:
         most = self._choices.max_failures
-        if most is not None and not self._over and most.exceeded(self._tally):
+        if most is not None and not self._over and most.exceeded(self._new):
             self._over = True
             run.stop()
 
@@ -165,11 +171,16 @@ class Batch:
         passed_over = self._listing.passed_over() if self._listing is not None else ""
         if printing.json:
             ended = "interrupted" if stopped else "api" if error else "max_failures" if self._over else "done"
-            screen.say(json_line({**tally.to_dict(), "not_sent": unsent, "passed_over": passed_over, "ended": ended}))
+            labels = {"labels": self._choices.counts.to_dict()} if self._choices.counts is not None else {}
+            told = {**tally.to_dict(), "not_sent": unsent, "passed_over": passed_over, "ended": ended, **labels}
+            screen.say(json_line(told))
         elif not printing.quiet:
             screen.say(tally.summary(passed_over=passed_over, unsent=unsent, interrupted=stopped))
             if self._choices.counts is not None:
                 screen.say(self._choices.counts.table())
+        if tally.failed and printing.is_journal and not printing.quiet and not printing.json:
+            again = " --retry-failed sends them again." if tally.kept else ""
+            screen.say(f"`results {printable(str(printing.path))} --failed` says why photos failed.{again}")
         if self._over:
             screen.say("error: Stopped, since more photos failed than --max-failures allows. " + self._continue())
         if error is not None:
@@ -203,23 +214,27 @@ def _count(listing: Listing, progress: screen.Progress) -> None:
 @contextmanager
 def _signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """The first signal asks the run to end, the second ends it; what is given tells whether there was one."""
-    asked = threading.Event()
+    asked: list[int] = []
+
+    def was_asked() -> bool:
+        return bool(asked)
 
     def handle(number: int, frame: Any) -> None:
-        if asked.is_set():
+        if asked:
             raise KeyboardInterrupt
-        asked.set()
-        os.write(2, _STOPPING)  # print may be in the middle of a line
+        asked.append(number)
         stop()
+        with suppress(OSError):  # a terminal that is gone is no reason to lose what is under way
+            os.write(2, _STOPPING)  # print may be in the middle of a line
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield was_asked
         return
     numbers = [number for name in _SIGNALS if (number := getattr(signal, name, None)) is not None]
     numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup has its way
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
-        yield asked.is_set
+        yield was_asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

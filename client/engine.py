@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from client import photo
 from client.asking import PACK_BYTES, Asker
-from client.errors import ApiError, ClientError
+from client.errors import ApiError, ClientError, UsageError
 from client.journal import Journal, Key
 from client.pacing import Budget, Limit, PackSize, Rate
 from client.sources import Source
@@ -40,9 +40,10 @@ from client.steps import (
     Refused,
     Requests,
     Result,
+    explained,
     since,
 )
-from client.transport import MAX_RETRY_AFTER, Transport, is_transient
+from client.transport import MAX_RETRY_AFTER, SLOW, Transport, is_transient
 from client.window import Claims, Window
 from lambda_api.schema import RETRYABLE, Classification
 
@@ -109,7 +110,7 @@ class Run:
         self._in_flight, self._fed, self._not_before = 0, False, 0.0
         self._fatal: Exception | None = None
         self.unsent = 0
-        """Photos that were ready, but had no answer, when the run was stopped."""
+        """Photos that had no answer when the run was stopped, as far as they were read: the listing ends early, too."""
 
     def results(self, sources: Iterable[Source | None]) -> Generator[Result, None, None]:
         """One result a photo in order of completion; None among the sources is a moment without a photo.
@@ -118,20 +119,25 @@ class Run:
         flight has its result; and what the listing raises.
         """
         photo.formats()  # here, since Pillow's loading of its plugins is not made for threads
-        threading.Thread(target=self._feed, args=(sources,), name="feed", daemon=True).start()
         try:
+            self._start(threading.Thread(target=self._feed, args=(sources,), name="feed", daemon=True))
             while not self._finished():
                 self._send()
                 yield from self._handled(self._next())
-            self.unsent = len(self._ready) + sum(
-                map(len, [*self._again, *(suspect.pack for suspect in self._suspects)])
-            )
+            left = [*self._again, *(suspect.pack for suspect in self._suspects)]
+            self.unsent = len(self._ready) + sum(map(len, left)) + self._claims.waiting
         finally:
             self.stop()
             self._preparers.shutdown(wait=False, cancel_futures=True)
             self._askers.shutdown(wait=False, cancel_futures=True)
         if self._fatal is not None:
             raise self._fatal
+
+    def _start(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise _no_thread() from error
 
     def stop(self) -> None:
         """Send nothing more; `results` ends once all that is in flight is answered."""
@@ -160,8 +166,10 @@ class Run:
             return False
         try:
             self._preparers.submit(self._prepare, source)
-        except RuntimeError:  # shut down meanwhile
-            return False
+        except RuntimeError as error:
+            if self._halt.is_set():  # shut down meanwhile
+                return False
+            raise _no_thread() from error
         return True
 
     def _prepare(self, source: Source) -> None:
@@ -171,7 +179,13 @@ class Run:
         while self._may_send() and (pack := self._take()):
             self._in_flight += 1
             self._rate.took(len(pack))
-            self._askers.submit(self._requests.ask, pack)
+            self._ask(self._requests.ask, pack)
+
+    def _ask(self, work: Callable[..., None], *what: object) -> None:
+        try:
+            self._askers.submit(work, *what)
+        except RuntimeError as error:
+            raise _no_thread() from error
 
     def _may_send(self) -> bool:
         if self._halt.is_set() or self._requests.paused or self._in_flight >= self._limit.value:
@@ -261,7 +275,9 @@ class Run:
         self._suspects.append(_Suspect(pack, error, cut))
         if not self._requests.paused and not self._halt.is_set():
             self._requests.paused = True
-            self._askers.submit(self._requests.probe, self._pace.patience)
+            # Whether the key is good is not asked for by the API's health.
+            route = "/v1/model" if isinstance(error, ApiError) and error.status in (401, 403) else "/v1/health"
+            self._ask(self._requests.probe, route, self._pace.patience)
         return ()
 
     def _singly(self, pack: Pack, error: Exception) -> Iterable[Result]:
@@ -274,6 +290,8 @@ class Run:
     def _on_refused(self, event: Refused) -> None:
         error = event.error
         self._limit.refused(event.began, time.perf_counter())
+        if error.code in SLOW:
+            self._pack_size.late(event.photos)
         log.info("%s: %d requests in flight at most now", error.code, self._limit.value)
         if isinstance(error, ApiError) and error.retry_after is not None:
             self._not_before = max(self._not_before, time.monotonic() + min(error.retry_after, MAX_RETRY_AFTER))
@@ -303,7 +321,7 @@ class Run:
         self.stop()
 
     def _done(self, item: Item, answer: Classification | Exception) -> Iterable[Result]:
-        outcome = self._outcomes.of(item.name, item.digest, answer, item.started)
+        outcome = self._outcomes.of(item.name, item.digest, explained(answer, item.upload), item.started)
         return self._settled(Result(outcome, False), item.digest)
 
     def _settled(self, result: Result, digest: str | None) -> Iterable[Result]:
@@ -315,6 +333,13 @@ class Run:
             recalled = self._journal.recall(twin.name, digest)
             copy = replace(result.outcome, path=twin.name, ms=since(twin.started))
             yield Result(*recalled) if recalled else Result(copy, False)
+
+
+def _no_thread() -> UsageError:
+    return UsageError(
+        "The system starts no further thread.",
+        "Lower --concurrency, or raise its limit of memory or processes (ulimit).",
+    )
 
 
 def _concerns_all(error: ClientError) -> bool:

@@ -34,6 +34,18 @@ PREDICTIONS = 20
 
 _DATA = "<!-- photos -->"
 
+_MADE_HERE, _HEAD_BYTES = b'<meta name="generator" content="whippet">', 1 << 14
+"""What a page says of its origin, and within how many bytes."""
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that was made here; False where it cannot be read."""
+    try:
+        with open(path, "rb") as page:
+            return _MADE_HERE in page.read(_HEAD_BYTES)
+    except OSError:
+        return False
+
 
 def write(
     outcomes: Iterable[Outcome],

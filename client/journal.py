@@ -21,7 +21,7 @@ from typing import NamedTuple
 from client import disk, output
 from client.errors import UsageError
 from client.journal_lines import Lines, is_ours, mend, parsed, scan
-from client.results import Outcome
+from client.results import CLIENT_ERROR, Outcome
 
 SYNC_LINES, SYNC_SECONDS = 200, 1.0
 """How many lines, or seconds, may be written before the disk has them: each sync costs some 10 ms."""
@@ -159,7 +159,10 @@ class Journal:
             self._contents[hash(outcome.sha256)] = offset
 
     def _still_good(self, outcome: Outcome) -> bool:
-        return self._key is not None and self._key.fits(outcome) and (outcome.ok or not self._retry_failed)
+        if self._key is None or not self._key.fits(outcome):
+            return False
+        # A failure of the client's own says nothing of the photo.
+        return outcome.ok or not (self._retry_failed or (outcome.error and outcome.error.code == CLIENT_ERROR))
 
     def _at(self, offset: int | None) -> Outcome | None:
         return None if offset is None else self._lines.outcome(offset)

@@ -53,7 +53,12 @@ Hidden = Annotated[bool, typer.Option("--hidden", help="Hidden files and folders
 TopK = Annotated[int, typer.Option("--top-k", min=1, help="Labels for each photo.")]
 LineFormat = Annotated[
     Format | None,
-    typer.Option("--format", help="Default: by FILE's suffix; else table on a terminal, jsonl elsewhere."),
+    typer.Option(
+        "--format",
+        envvar=[f"WHIPPET_{command}_FORMAT" for command in ("CLASSIFY", "WATCH", "RESULTS")],
+        show_envvar=False,
+        help="Default: by FILE's suffix; else table on a terminal, jsonl elsewhere.",
+    ),
 ]
 Output = Annotated[
     Path | None,
@@ -86,6 +91,9 @@ Keywords = Annotated[
 Summary = Annotated[
     bool, typer.Option("--summary", help="At the end, how many photos have which label.", rich_help_panel=_RESULTS)
 ]
+Failed = Annotated[
+    bool, typer.Option("--failed", help="Only photos that have no labels, and why.", rich_help_panel=_RESULTS)
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Send nothing: say how many, how long, for how much.")]
 MaxFailures = Annotated[
     str | None, typer.Option("--max-failures", metavar="N|P%", help="Stop when more photos fail than that.")
@@ -113,7 +121,7 @@ Profile = Annotated[
     ),
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds to wait for each answer.", rich_help_panel=_API)
+    float, typer.Option("--timeout", min=0.1, max=86_400, help="Seconds to wait for each answer.", rich_help_panel=_API)
 ]
 Patience = Annotated[
     float, typer.Option("--patience", min=0, help="Seconds to wait for an API that is down.", rich_help_panel=_API)

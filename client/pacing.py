@@ -85,6 +85,10 @@ class PackSize:
         elif seconds < PACK_SECONDS / 2 and photos >= self.value:
             self.value = min(self._most, self.value * 2)
 
+    def late(self, photos: int) -> None:
+        """So many were not answered in time."""
+        self.value = max(1, min(self.value, photos // 2))
+
 
 class Budget:
     """Retries that a run may still make. Safe to share between threads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -106,6 +107,8 @@ def too_large(limit: int = MAX_FILE_BYTES) -> PhotoError:
 
 def _read_file(path: str) -> bytes:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe without a writer would be waited for without end
+            raise _unreadable("It is a folder, a pipe or a device.")
         with open(path, "rb") as stream:
             if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
                 raise too_large()
@@ -116,27 +119,28 @@ def _read_file(path: str) -> bytes:
 
 
 def _read_stream(stream: BinaryIO) -> bytes:
-    return _within_limit(stream.read(MAX_FILE_BYTES + 1))
+    return gathered(chunks_of(stream))
 
 
 def _fetch(url: str, timeout: float) -> bytes:
     """Download a photo the user named. The API's key stays out of it: this is another server."""
     import requests
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
 
     try:
         with requests.get(url, stream=True, timeout=timeout, headers={"Accept": "image/*"}) as response:
             if not response.ok:
                 raise _unreadable(f"The address answered with status {response.status_code}.")
             return gathered(_in_time(response))
-    except requests.Timeout as error:
+    except (requests.Timeout, ReadTimeoutError) as error:
         raise _unreadable(f"The address did not answer within {timeout:g} s.") from error
-    except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be parsed
+    except (requests.RequestException, HTTPError, ValueError) as error:  # ValueError: an address that cannot be parsed
         raise _unreadable("The address cannot be reached.") from error
 
 
 def _in_time(response: requests.Response) -> Iterator[bytes]:
     deadline = time.monotonic() + FETCH_SECONDS
-    for chunk in response.iter_content(CHUNK):
+    while chunk := response.raw.read1(CHUNK, decode_content=True):  # what there is: a drip must not fill a chunk first
         yield chunk
         if time.monotonic() > deadline:
             raise _unreadable(f"The download took more than {FETCH_SECONDS} s.")

@@ -10,6 +10,9 @@ from typing import Any, get_args
 from client.errors import ClientError
 from lambda_api.schema import Decision, Prediction, parse_predictions
 
+CLIENT_ERROR = "client_error"
+"""The code of failures that are the client's own, such as too little memory: they say nothing of the photo."""
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from rich.cells import cell_len
@@ -59,7 +59,8 @@ class Table:
         """Print one row, above the progress bar if there is one on this console."""
         path = Text(_tail(printable(outcome.path), self._path))
         if outcome.error is not None:
-            self._failure(path, f"{outcome.error.code}: {outcome.error.hint or outcome.error.detail}")
+            error = outcome.error
+            self._failure(path, " ".join(filter(None, (f"{error.code}:", error.detail, error.hint))))
             return
         best, *others = outcome.predictions
         decision = outcome.decision or ""
@@ -228,8 +229,9 @@ def bar(screen: Console | None) -> Iterator[Progress]:
 
 
 def say(text: str) -> None:
-    """One message to stderr, beside whatever the results go to."""
-    print(text, file=sys.stderr, flush=True)
+    """One message to stderr, beside whatever the results go to; nobody may be there to read it."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _grid() -> Grid:

@@ -105,7 +105,9 @@ def defaults_from_profile(context: typer.Context, name: str | None) -> str | Non
         if option.startswith("--")
     }
     context.default_map = {
-        str(parameter.name): value.split("\n") if getattr(parameter, "multiple", False) else value
+        str(parameter.name): [line for line in value.split("\n") if line]
+        if getattr(parameter, "multiple", False)
+        else value
         for key, value in section.items()
         if (parameter := known.get(key.replace("_", "-"))) is not None and key not in ("url", "api_key")
     }

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
@@ -21,7 +21,8 @@ def errors(*, debug: bool, verbose: bool = False) -> Iterator[None]:
     if debug or verbose:
         import logging
 
-        logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
+        # Ours alone: AWS's own would write session tokens, and urllib3 signed addresses.
+        logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
         logging.getLogger("client").setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         yield
@@ -48,9 +49,10 @@ def complain(text: str, *, debug: bool = False) -> None:
 
 
 def leave(code: int) -> None:
-    """End now: threads that wait for an answer or a retry would hold up a normal exit for minutes."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """End now: threads that wait for an answer, a retry or a pipe would hold up a normal exit, or break it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # closed, by the shell or by who read it
+            stream.flush()
     os._exit(code)
 
 

@@ -160,10 +160,19 @@ def _expanded(path: str) -> list[str]:
     if path == STDIN or is_url(path) or buckets.is_uri(path) or _exists(path):
         return [path]
     if glob.has_magic(path):
-        if found := sorted(glob.glob(path, recursive=True)):
+        if found := sorted(name for name in glob.glob(path, recursive=True) if not _is_behind_a_link(name, path)):
             return found
         raise UsageError(f"Nothing matches {path}.", "Check the pattern, or name the folder itself.")
     raise UsageError(f"There is no file or folder {path}.", "Check the spelling; names with spaces need quotes.")
+
+
+def _is_behind_a_link(name: str, pattern: str) -> bool:
+    """Whether `**` went through a linked folder, which may lead back to where it is."""
+    if "**" not in pattern:
+        return False
+    start = pattern[: pattern.index("**")].count(os.sep)
+    parts = name.split(os.sep)
+    return any(os.path.islink(os.sep.join(parts[:n])) for n in range(start + 1, len(parts)))
 
 
 def _exists(path: str) -> bool:

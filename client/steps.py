@@ -15,9 +15,9 @@ from client.errors import ApiError, ClientError
 from client.journal import Journal, Key
 from client.pacing import Budget
 from client.photo import Upload
-from client.results import Failure, Outcome
+from client.results import CLIENT_ERROR, Failure, Outcome
 from client.sources import Source
-from client.transport import CURT, Patience, Transport, is_transient
+from client.transport import CURT, SLOW, Patience, Transport, is_transient
 from client.window import Claims, Twin
 from lambda_api.schema import Classification
 
@@ -69,10 +69,11 @@ class Answered(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A try that failed in a way that another may not."""
+    """A try, with so many photos, that failed in a way that another may not."""
 
     began: float
     error: ClientError
+    photos: int
 
 
 class Fed(NamedTuple):
@@ -160,11 +161,13 @@ class Requests:
 
     def ask(self, pack: Pack) -> None:
         """One request, tried again as far as that makes sense; tells of its end."""
-        began, cut = time.perf_counter(), False
+        began, cut, late = time.perf_counter(), False, False
 
         def failed(error: ClientError) -> None:
+            nonlocal late
+            late = error.code in SLOW
             self._budget.spend()
-            self._tell(Refused(began, error))
+            self._tell(Refused(began, error, len(pack)))
 
         def sleep(seconds: float) -> None:
             nonlocal began
@@ -174,7 +177,7 @@ class Requests:
         def enough() -> bool:
             nonlocal cut
             cut = self.paused or self._budget.used_up or self._halt.is_set()
-            return cut
+            return cut or (late and len(pack) > 1)  # which would be late again; its photos go one by one
 
         answers: list[Classification | ApiError] | Exception
         try:
@@ -184,27 +187,36 @@ class Requests:
             answers = error
         self._tell(Answered(pack, answers, began, time.perf_counter(), cut))
 
-    def probe(self, patience: float) -> None:
+    def probe(self, route: str, patience: float) -> None:
         """Look at the API until it is well, or for `patience` seconds; tells what came of it."""
         deadline, waited = time.monotonic() + patience, False
         while True:
-            error = self._look()
+            error = self._look(route)
             if error is None or not is_transient(error) or time.monotonic() >= deadline or self._halt.is_set():
                 self._tell(Probed(error, waited))
                 return
-            log.info("paused, the API does not answer: %s", error.code)
+            if not waited:
+                log.warning("the API does not answer (%s): waiting for it, %g s at most", error.code, patience)
             waited = True
             self._pause(min(PROBE_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def _pause(self, seconds: float) -> None:
         self._halt.wait(seconds)
 
-    def _look(self) -> ClientError | None:
+    def _look(self, route: str) -> ClientError | None:
         try:
-            self._transport.get("/v1/health", replace(CURT, sleep=self._pause, enough=self._halt.is_set))
+            self._transport.get(route, replace(CURT, sleep=self._pause, enough=self._halt.is_set))
         except ClientError as error:
             return error
         return None
+
+
+def explained(answer: Classification | Exception, upload: Upload) -> Classification | Exception:
+    """The answer, with what the API cannot know: photos that are not read here go as they are."""
+    if isinstance(answer, ApiError) and answer.code == "unsupported_media_type" and upload.media_type == "image/heic":
+        hint = "Install whippet[heic] here, which turns photos of iPhones into JPEG, or have the API read HEIC."
+        return ApiError(answer.status, answer.code, answer.detail, hint, answer.request_id)
+    return answer
 
 
 def since(started: float) -> float:
@@ -217,4 +229,4 @@ def _failure(error: Exception) -> Failure:
         return Failure.of(error)
     # A bug, or no memory left: the other photos still get their lines.
     log.debug("unexpected error", exc_info=error)
-    return Failure("client_error", f"The client failed: {type(error).__name__}.", "Report it, please.")
+    return Failure(CLIENT_ERROR, f"The client failed: {type(error).__name__}.", "Report it, please.")

@@ -38,6 +38,9 @@ TRIES, CURT_TRIES = 5, 3
 SLOW_TRIES = 2
 """How often an answer that does not come in time, or a 504, is waited for: each costs half a minute."""
 
+SLOW = ("timeout", "endpoint_timeout")
+"""Codes of answers that did not come in time."""
+
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _CODES = {status: code for code, (status, _) in reversed(list(ERRORS.items()))}
 _RERUN = "Check the URL and that the API runs (on one machine: `python -m local_stack up`); then run it again."
@@ -80,8 +83,8 @@ class Transport:
         self.url = url.rstrip("/")
         self._api_key = api_key
         self._timeout = timeout
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._sessions: dict[threading.Thread, requests.Session] = {}
+        self._lock = threading.Lock()
 
     def get(self, route: str, patience: Patience = CURT) -> dict[str, Any]:
         """The JSON of a GET; ApiError or UnreachableError once the tries are used up."""
@@ -91,21 +94,33 @@ class Transport:
         """The JSON of a POST; ApiError or UnreachableError once the tries are used up."""
         return self._request("POST", route, patience, body)
 
-    def send_form(self, url: str, fields: Mapping[str, str], photo: bytes, media_type: str) -> None:
-        """Send a form that the API has signed to the store it names, without the key; PhotoError if it is refused."""
+    def send_form(
+        self, url: str, fields: Mapping[str, str], photo: bytes, media_type: str, patience: Patience = PATIENT
+    ) -> None:
+        """Send a form that the API has signed to the store it names, without the key.
+
+        PhotoError if it is refused; ApiError or UnreachableError once the tries are used up.
+        """
         files = {"file": ("photo", photo, media_type)}
-        try:
-            response = requests.post(url, dict(fields), files=files, timeout=(CONNECT_SECONDS, self._timeout))
-        except requests.RequestException as error:
-            raise self._no_answer(error) from error
-        if not response.ok:
+
+        def send() -> None:
+            try:
+                response = requests.post(url, dict(fields), files=files, timeout=(CONNECT_SECONDS, self._timeout))
+            except requests.RequestException as error:
+                raise self._no_answer(error, f"the store of uploads, {urlsplit(url).netloc},") from error
             fact = f"The upload was refused with status {response.status_code}."
-            raise PhotoError("upload_failed", fact, "Drop --no-shrink and it is small enough to be sent directly.")
+            if response.status_code == 429 or response.status_code >= 500:
+                raise ApiError(503, "upload_failed", fact, "Run it again later.")
+            if not response.ok:
+                raise PhotoError("upload_failed", fact, "Drop --no-shrink and it is small enough to be sent directly.")
+
+        _retrying(patience)(send)
 
     def close(self) -> None:
         """Close the connections of all threads."""
-        while self._sessions:
-            self._sessions.pop().close()
+        with self._lock:
+            while self._sessions:
+                self._sessions.popitem()[1].close()
 
     def _request(self, method: str, route: str, patience: Patience, body: Body | None) -> dict[str, Any]:
         answer: dict[str, Any] = _retrying(patience)(self._once, method, route, body)
@@ -127,10 +142,13 @@ class Transport:
         return _answer(response)
 
     def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = self._new_session()
-        return session
+        thread = threading.current_thread()
+        with self._lock:
+            if thread not in self._sessions:
+                for over in [each for each in self._sessions if not each.is_alive()]:
+                    self._sessions.pop(over).close()
+                self._sessions[thread] = self._new_session()
+            return self._sessions[thread]
 
     def _new_session(self) -> requests.Session:
         session = requests.Session()
@@ -141,17 +159,17 @@ class Transport:
             session.headers["x-api-key"] = self._api_key
         if urlsplit(self.url).hostname in _LOOPBACK:
             session.trust_env = False  # a proxy of the environment cannot reach this machine's own ports
-        self._sessions.append(session)
         return session
 
-    def _no_answer(self, error: requests.RequestException) -> UnreachableError:
+    def _no_answer(self, error: requests.RequestException, where: str = "") -> UnreachableError:
+        where = where or self.url
         if _timed_out(error):
             hint = f"Raise --timeout, or lower --concurrency. {_RERUN}"
-            return UnreachableError("timeout", f"No answer from {self.url} within {self._timeout:g} s.", hint)
+            return UnreachableError("timeout", f"No answer from {where} within {self._timeout:g} s.", hint)
         if isinstance(error, requests.exceptions.SSLError):
             hint = "Check the address and this machine's clock and certificates."
-            return UnreachableError("unreachable", f"{self.url} shows no valid certificate.", hint)
-        return UnreachableError("unreachable", f"{self.url} cannot be reached.", _RERUN)
+            return UnreachableError("unreachable", f"{where} shows no valid certificate.", hint)
+        return UnreachableError("unreachable", f"{where} cannot be reached.", _RERUN)
 
 
 def _timed_out(error: requests.RequestException) -> bool:
@@ -180,7 +198,7 @@ def _retrying(patience: Patience) -> Retrying:
         nonlocal slow
         error = state.outcome and state.outcome.exception()
         if isinstance(error, ClientError) and is_transient(error):
-            slow += error.code in ("timeout", "endpoint_timeout")
+            slow += error.code in SLOW
             patience.failed(error)
 
     return tenacity.Retrying(
@@ -197,7 +215,7 @@ def _answer(response: requests.Response) -> dict[str, Any]:
     """The JSON object of a good answer; ApiError for any other."""
     try:
         data = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
         raise bad_answer(response.status_code)

@@ -15,14 +15,17 @@ from client.results import Outcome
 class Filter:
     """Which outcomes are shown: with at least this score in [0, 1], and with one of these labels or class ids.
 
-    A failed photo passes only where nothing is asked for.
+    A failed photo passes only where nothing is asked for, or where the `failed` ones are.
     """
 
     min_confidence: float | None = None
     only: frozenset[str] = frozenset()
+    failed: bool = False
 
     def keeps(self, outcome: Outcome) -> bool:
         """Whether to show it; what counts is its best label."""
+        if self.failed:
+            return not outcome.ok
         if self.min_confidence is None and not self.only:
             return True
         if not outcome.predictions:
@@ -50,6 +53,10 @@ class LabelCounts:
         self._scores[best.label] += best.score
         if outcome.decision in ("unsure", "unknown"):
             self._others[outcome.decision] += 1
+
+    def to_dict(self) -> dict[str, int]:
+        """Photos by label, the most frequent first."""
+        return dict(self._photos.most_common())
 
     def table(self, limit: int = 20) -> str:
         """Lines for people: label, photos, share of all that have one, mean score; then what is left."""

@@ -80,6 +80,12 @@ class Claims:
             self._twins[digest] = []
             return True
 
+    @property
+    def waiting(self) -> int:
+        """Photos that wait for their twin."""
+        with self._lock:
+            return sum(map(len, self._twins.values()))
+
     def release(self, digest: str) -> list[Twin]:
         """The content is done and noted: those that waited for it."""
         with self._lock:

@@ -5,6 +5,7 @@ Standard library only: the function, its clients and its documentation all read 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -304,4 +305,7 @@ def problem(code: str, detail: str, hint: str, request_id: str = "") -> Problem:
 
 def parse_predictions(items: Any) -> list[Prediction]:
     """Typed predictions out of the JSON of an answer; KeyError, TypeError or ValueError if malformed."""
-    return [Prediction(str(i["label"]), str(i["class_id"]), float(i["score"])) for i in items]
+    found = [Prediction(str(i["label"]), str(i["class_id"]), float(i["score"])) for i in items]
+    if not all(math.isfinite(prediction.score) for prediction in found):
+        raise ValueError("a score is no number")  # JSON has no NaN, though Python writes and reads it
+    return found

@@ -118,14 +118,22 @@ class FakeApi:
         """What to do with a request; counts it."""
         with self._lock:
             self.requests.append(request)
-            if request.method == "GET":
-                return self.on_get
             if self.dies_after is not None and len(self.posts) > self.dies_after:
+                with contextlib.suppress(OSError):  # dead already
+                    self._server.socket.shutdown(socket.SHUT_RDWR)  # or the thread that polls it keeps it open
                 self._server.socket.close()
                 return RESET
+            if request.method == "GET":
+                return self.on_get
             if self.deadly and self.deadly in request.body:
                 return RESET
             return self.script.pop(0) if self.script else self.always
+
+    def ranked_answer(self, score: float) -> bytes:
+        """An answer of `POST /v1/classify` whose best label has this score."""
+        about = {"model": {"name": self.model.name, "version": self.model.version}, "request_id": "req-1"}
+        labels = [{"label": "red", "class_id": "n0", "score": score}]
+        return json.dumps({**about, "predictions": labels, "decision": "confident"}).encode()
 
     def close(self) -> None:
         """Stop listening."""

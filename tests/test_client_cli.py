@@ -307,3 +307,109 @@ def _wait_until(true: Any, seconds: float = 20) -> None:
     while not true() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert true()
+
+
+def test_kept_failures_do_not_count_again(api: FakeApi, photos: Path, tmp_path: Path) -> None:
+    """`--max-failures` is of this run, so that the same command does go on."""
+    file = tmp_path / "out.jsonl"
+    for index in range(4):
+        (photos / f"a{index}.jpg").write_bytes(b"\xff\xd8\xff torn %d" % index)
+    codes = [_run("classify", photos, "-o", file, "--max-failures", "2", "--concurrency", "1") for _ in range(3)]
+    assert codes[-1].exit_code == 1 and "Stopped" not in codes[-1].stderr
+    assert len(file.read_text().splitlines()) == 7
+    assert f"`results {file} --failed` says why" in codes[-1].stderr
+    assert "--retry-failed" in codes[-1].stderr
+
+
+def test_a_page_is_made_anew_without_force(api: FakeApi, photos: Path, tmp_path: Path) -> None:
+    """--force would begin the results anew: the same command must do; but a page of somebody else's stays."""
+    file, page = tmp_path / "out.jsonl", tmp_path / "page.html"
+    assert _run("classify", photos, "-o", file, "--gallery", page).exit_code == 0
+    before, sent = page.read_bytes(), len(api.posts)
+    photo(photos / "new.jpg", "lime", (70, 50))
+    assert _run("classify", photos, "-o", file, "--gallery", page).exit_code == 0
+    assert len(page.read_bytes()) > len(before)
+    assert len(api.posts) == sent + 1
+    page.write_text("<html>mine")
+    refused = _run("classify", photos, "-o", file, "--gallery", page)
+    assert refused.exit_code == 2 and "--force" not in refused.stderr
+    assert page.read_text() == "<html>mine"
+
+
+def test_a_wish_that_fails_is_told_after_the_summary_s_photos(api: FakeApi, photos: Path, tmp_path: Path) -> None:
+    """Exit 1: the photos are classified, and other wishes are fulfilled."""
+    into = tmp_path / "sorted"
+    into.mkdir()
+    (into / "undo.jsonl").write_text("garbage\n")
+    page = tmp_path / "page.html"
+    done = _run("classify", photos, "-o", tmp_path / "out.jsonl", "--sort-into", into, "--gallery", page)
+    assert done.exit_code == 1
+    assert "error: " in done.stderr and "3 photos: 3 classified" in done.stderr
+    assert page.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes there")
+def test_pipes_are_no_photos(api: FakeApi, photos: Path, tmp_path: Path) -> None:
+    """One that nobody writes to would be waited for without end."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    done = _run("classify", tmp_path / "pipe.jpg", photos / "r.jpg", "--format", "jsonl")
+    assert [line["error"] and line["error"]["code"] for line in _lines(done)].count("unreadable") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_globs_follow_no_linked_folders(api: FakeApi, photos: Path) -> None:
+    """`**` would go round in circles."""
+    (photos / "deep").mkdir()
+    photo(photos / "deep" / "x.jpg")
+    (photos / "deep" / "loop").symlink_to(photos)
+    done = _run("classify", photos / "**" / "*.jpg", "--format", "jsonl")
+    assert sorted(Path(line["path"]).name for line in _lines(done)) == ["r.jpg", "x.jpg"]
+
+
+def test_an_iphone_s_photo_that_nobody_reads(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mend is on this machine."""
+    file = tmp_path / "IMG_0001.HEIC"
+    file.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(2000))
+    api.always = refusal("unsupported_media_type")
+    (line,) = _lines(_run("classify", file, "--format", "jsonl"))
+    assert line["error"]["code"] == "unsupported_media_type" and "whippet[heic]" in line["error"]["hint"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_interrupted_while_nobody_reads_the_errors(api: FakeApi, photos: Path, tmp_path: Path) -> None:
+    """As under `2>&1 | tee`, which Ctrl-C ends as well: what is under way is finished."""
+    file = tmp_path / "out.jsonl"
+    for index in range(50):
+        photo(photos / f"{index}.jpg", size=(50 + index, 30))
+    api.always = Fault(wait=0.5)
+    with _process("classify", photos, "-o", file, "--concurrency", "1") as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        _wait_until(lambda: len(api.posts) >= 2)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    assert process.returncode == 130
+    sent = sum(max(1, post.body.count(b"filename=")) for post in api.posts)
+    assert len(file.read_text().splitlines()) == sent
+
+
+def test_it_ends_though_names_may_still_come(api: FakeApi, tmp_path: Path) -> None:
+    """A run that stops by itself does not wait for standard input, nor fail for it."""
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+    with _process("classify", "-", "--max-failures", "0", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(os.fsencode(tmp_path / "torn.jpg") + b"\n" + os.fsencode(tmp_path / "torn.jpg") + b"\n")
+        process.stdin.flush()
+        assert process.stderr is not None
+        errors = b"".join(iter(process.stderr.readline, b""))
+        process.wait(20)
+    assert process.returncode == 1
+    assert b"Stopped" in errors and b"Fatal" not in errors
+
+
+def test_secrets_of_libraries_are_not_logged(api: FakeApi, photos: Path) -> None:
+    """--debug is about the client: AWS's own log has session tokens, urllib3's signed addresses."""
+    with _process("classify", photos / "r.jpg", "--debug", "--verbose") as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert b"urllib3" not in errors and b"HTTP/1.1" not in errors and b"POST" not in errors

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from client import engine
 from client.api import Client
 from client.errors import ApiError, UnreachableError, UsageError
 from client.journal import Journal
@@ -100,8 +101,9 @@ def test_one_bad_photo_spoils_no_other(api: FakeApi, tmp_path: Path) -> None:
     assert failed[0].error is not None and failed[0].error.detail == "It is broken."
 
 
-def test_a_refused_pack_goes_photo_by_photo(api: FakeApi, tmp_path: Path) -> None:
+def test_a_refused_pack_goes_photo_by_photo(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all of a pack are refused together, each is asked for alone before anything counts as its failure."""
+    monkeypatch.setattr(engine, "LINGER_SECONDS", 5.0)  # so that the second request is a full pack
     api.script = [None, refusal("too_large")]
     assert _codes(_classified(api, _photos(tmp_path, 40))) == {"ok": 40}
     assert {request.route for request in api.posts} == {"/v1/classify", "/v1/classify/batch"}
@@ -261,3 +263,58 @@ def test_errors_of_the_listing_are_raised(api: FakeApi, tmp_path: Path) -> None:
 
 def _threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith(("prepare", "ask", "feed"))]
+
+
+def test_a_key_that_goes_bad_ends_the_run(api: FakeApi, tmp_path: Path) -> None:
+    """Though the API is well: no photo fails for it."""
+    api.script = [None, None]
+    api.always = refusal("forbidden")
+    found: list[Outcome] = []
+    with _client(api) as client, pytest.raises(ApiError) as refused:  # noqa: PT012
+        for outcome in client.classify_many(_photos(tmp_path, 60)):
+            found.append(outcome)
+            api.key = "another"
+    assert refused.value.code == "forbidden"
+    assert 0 < len(found) < 60 and _codes(found).keys() == {"ok"}
+
+
+def test_a_system_without_further_threads(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends with the fact and the mend, whichever thread it is that cannot be had."""
+    start = threading.Thread.start
+    for name in ("feed", "prepare_0", "prepare_2", "ask_0", "ask_1"):
+
+        def limited(self: threading.Thread, name: str = name) -> None:
+            if self.name == name:
+                raise RuntimeError("can't start new thread")
+            start(self)
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+        with _client(api, concurrency=4) as client, pytest.raises(UsageError, match="no further thread"):
+            list(client.classify_many(_photos(tmp_path, 100)))
+
+
+def test_late_answers_make_packs_smaller(api: FakeApi, tmp_path: Path) -> None:
+    """A pack that was late is not sent whole again: the API would work for nothing."""
+    api.script = [None, *[Fault(wait=1.0)] * 3]
+    assert _codes(_classified(api, _photos(tmp_path, 60), timeout=0.5)) == {"ok": 60}
+    sizes = [max(1, request.body.count(b"filename=")) for request in api.posts]
+    assert sum(sizes) <= 60 + sum(sizes[1:4])
+
+
+def test_connections_of_threads_that_ended_are_closed(api: FakeApi, tmp_path: Path) -> None:
+    """A service that keeps one client for many folders must not run out of files."""
+    sources = _photos(tmp_path, 12)
+    with _client(api) as client:
+        for _ in range(5):
+            list(client.classify_many(sources))
+        assert len(client._transport._sessions) <= 6
+
+
+def test_a_score_that_is_no_number_is_no_answer(api: FakeApi, tmp_path: Path) -> None:
+    """JSON has none, and a line with it could not be read again."""
+    (source,) = _photos(tmp_path, 1)
+    with _client(api) as client:
+        answer = api.ranked_answer(float("nan"))
+        api.script = [Fault(200, answer, {"Content-Type": "application/json"})]
+        (outcome,) = client.classify_many([source])
+    assert outcome.error is not None and outcome.error.code == "bad_answer"

@@ -13,6 +13,7 @@ import pytest
 
 from client import journal
 from client.journal import Journal, Key
+from client.results import Failure
 from tests.journals import KEY, failed, ok, opened, written
 
 
@@ -173,3 +174,12 @@ def test_closing_twice_is_closing_once(path: Path) -> None:
     written(path, ok("b.jpg", "b1"))
     found.close()
     assert list(journal.read(path)) == [ok("a.jpg"), ok("b.jpg", "b1")]
+
+
+def test_failures_of_the_client_s_own_are_not_kept(path: Path) -> None:
+    """Too little memory yesterday says nothing of the photo."""
+    own = replace(failed("b.jpg", "b1"), error=Failure("client_error", "The client failed: MemoryError.", "Report it."))
+    written(path, failed("a.jpg", "a1"), own)
+    with opened(path) as found:
+        assert found.recall("a.jpg", "a1") is not None
+        assert found.recall("b.jpg", "b1") is None

@@ -12,13 +12,19 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
 
 import client
-from client import Client, transport
+from client import Client, PhotoError, UnreachableError, transport
 from client.results import Outcome
 from client.sources import Source
+from client.transport import Transport
 from lambda_api.schema import Limits
 from tests.fake_api import HALF, KEY, RESET, FakeApi, Fault, fake_api, html, photo, quick_waits, refusal
+from tests.servers import serving
 
 
 @pytest.fixture
@@ -228,3 +234,23 @@ def test_public_names() -> None:
     assert client.Outcome is Outcome
     with pytest.raises(AttributeError):
         client.nothing  # noqa: B018 - the lookup is the test
+
+
+def test_the_store_of_uploads_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its 503 and 500 pass, a refusal does not; and where it cannot be reached, it is the store that is named."""
+    quick_waits(monkeypatch)
+    statuses = [503, 500, 204, 403]
+
+    async def store(request: HttpRequest) -> Response:
+        async with request.form() as form:
+            assert form["key"] == "uploads/x"
+        return Response(status_code=statuses.pop(0))
+
+    transport = Transport("http://127.0.0.1:9", None, 5.0)
+    with serving(Starlette(routes=[Route("/", store, methods=["POST"])])) as url:
+        transport.send_form(f"{url}/", {"key": "uploads/x"}, b"photo", "image/jpeg")
+        assert statuses == [403]
+        with pytest.raises(PhotoError, match="status 403"):
+            transport.send_form(f"{url}/", {"key": "uploads/x"}, b"photo", "image/jpeg")
+    with pytest.raises(UnreachableError, match=url.removeprefix("http://")):
+        transport.send_form(f"{url}/", {"key": "uploads/x"}, b"photo", "image/jpeg")

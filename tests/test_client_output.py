@@ -80,7 +80,7 @@ def test_table_rows_are_plain_and_aligned() -> None:
     assert first.index("Basset") == head.index("label")
     assert "90.0%" in first
     assert "Beagle" in first
-    assert "bad_image: Mend it." in second
+    assert "bad_image: Broken. Mend it." in second
 
 
 def test_names_cannot_play_tricks() -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 import os
 import sys
 import tarfile
+import time
 import tracemalloc
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
+from client import reading
 from client.errors import PhotoError, UsageError
 from client.reading import gathered
 from client.sources import Listing, Source, read_again
 from tests.fake_api import photo
+from tests.servers import serving
 
 
 def _names(*paths: object, stdin: bytes = b"") -> list[str]:
@@ -270,3 +279,34 @@ def test_what_can_be_counted_beforehand(tmp_path: Path) -> None:
     assert Listing([str(tmp_path), str(tmp_path / "a.jpg"), "https://example.org/a.jpg"]).cheap
     assert not Listing([str(tmp_path / "a.tar.gz")]).cheap
     assert not Listing(["-"]).cheap
+
+
+def test_a_drip_does_not_outlast_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then is no reason to wait until a block of them is there."""
+    monkeypatch.setattr(reading, "FETCH_SECONDS", 0.5)
+
+    async def drip(_: Request) -> StreamingResponse:
+        async def body() -> AsyncIterator[bytes]:
+            for _ in range(100):
+                yield b"x"
+                await asyncio.sleep(0.1)
+
+        return StreamingResponse(body(), headers={"Content-Length": "100"})
+
+    started = time.monotonic()
+    with serving(Starlette(routes=[Route("/", drip)])) as url:
+        with pytest.raises(PhotoError, match="took more than"):
+            reading.read(f"{url}/")
+        assert time.monotonic() - started < 3
+
+
+def test_a_file_takes_no_more_memory_than_it_has(tmp_path: Path) -> None:
+    """A buffer for the largest file that may be would be gone where memory is limited."""
+    (tmp_path / "small.jpg").write_bytes(b"x" * 1000)
+    reading.read(tmp_path / "small.jpg")
+    tracemalloc.start()
+    try:
+        reading.read(tmp_path / "small.jpg")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
