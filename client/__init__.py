@@ -5,6 +5,7 @@ Names are loaded when first used, so that `python -m client --help` answers at o
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from client.api import Client
     from client.errors import ApiError, ClientError, NoApiError, PhotoError, UnreachableError, UsageError
     from client.results import Failure, Outcome
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a program that wants our log says so
 
 _HOMES = {
     "AsyncClient": "aio",

@@ -80,7 +80,7 @@ def classify(
 
     Example: python -m client classify photos/ -o labels.jsonl
     """
-    with errors(debug=debug, verbose=verbose), ExitStack() as stack:
+    with errors(debug=debug, verbose=verbose, quiet=quiet or json), ExitStack() as stack:
         check_local(local, model, url or api_key or profile)
         from client.after import Wishes
         from client.command import Batch, Choices, MaxFailures
@@ -145,7 +145,7 @@ def watch(
 
     Example: python -m client watch incoming/ -o labels.jsonl
     """
-    with errors(debug=debug, verbose=verbose), ExitStack() as stack:
+    with errors(debug=debug, verbose=verbose, quiet=quiet or json), ExitStack() as stack:
         check_local(local, model, url or api_key or profile)
         from client import watching
         from client.after import Wishes

@@ -78,7 +78,7 @@ class Batch:
         choices.wishes.check()
         self._printing, self._choices, self._listing = printing, choices, listing
         self._sources: Iterable[Source] = _first(listing) if listing is not None else ()
-        self._tally = self._new = screen.Tally()
+        self._tally = self._new = screen.Tally()  # of all photos, and of those that this run has asked for
         self._seen: set[int] = set()
         self._over = self._hurried = False
 
@@ -88,10 +88,8 @@ class Batch:
         Raises UsageError where the journal cannot be used, ApiError or UnreachableError where the API does not answer
         at the start, OSError where lines cannot be written.
         """
-        self._tally, self._new = (
-            screen.Tally(),
-            screen.Tally(),
-        )  # the start of a stack is no part of the photos a second
+        # Here, since the start of a stack is no part of the photos a second.
+        self._tally, self._new = screen.Tally(), screen.Tally()
         with ExitStack() as stack:
             journal = stack.enter_context(self._journal())
             run = client.run(journal, retry_failed=self._choices.retry_failed)

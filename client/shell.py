@@ -16,14 +16,17 @@ from client.printing import INTERRUPTED, NO_API, SOME_FAILED, USAGE
 
 
 @contextmanager
-def errors(*, debug: bool, verbose: bool = False) -> Iterator[None]:
-    """Expected errors as one line and an exit code; with `debug` the traceback before it."""
-    if debug or verbose:
-        import logging
+def errors(*, debug: bool, verbose: bool = False, quiet: bool = False) -> Iterator[None]:
+    """Expected errors as one line and an exit code; with `debug` the traceback before it.
 
-        # Ours alone: AWS's own would write session tokens, and urllib3 signed addresses.
-        logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-        logging.getLogger("client").setLevel(logging.DEBUG if debug else logging.INFO)
+    The log goes to stderr: warnings, more with `verbose` and `debug`, nothing but errors with `quiet`.
+    """
+    import logging
+
+    # Ours alone: AWS's own would write session tokens, and urllib3 signed addresses.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    level = "DEBUG" if debug else "INFO" if verbose else "ERROR" if quiet else "WARNING"
+    logging.getLogger("client").setLevel(level)
     try:
         yield
     except ClientError as error:

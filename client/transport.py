@@ -109,7 +109,7 @@ class Transport:
             except requests.RequestException as error:
                 raise self._no_answer(error, f"the store of uploads, {urlsplit(url).netloc},") from error
             fact = f"The upload was refused with status {response.status_code}."
-            if response.status_code == 429 or response.status_code >= 500:
+            if response.status_code == 429 or response.status_code >= 500:  # as the API's own 503: worth another try
                 raise ApiError(503, "upload_failed", fact, "Run it again later.")
             if not response.ok:
                 raise PhotoError("upload_failed", fact, "Drop --no-shrink and it is small enough to be sent directly.")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -280,3 +281,23 @@ def photo(path: Any, color: str = "red", size: tuple[int, int] = (40, 30), **opt
     """Save a photo of one colour and return its path."""
     Image.new("RGB", size, color).save(path, **options)
     return path
+
+
+@contextlib.contextmanager
+def named_api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeApi]:
+    """A running stand-in that the environment names, with nothing of the user's settings."""
+    monkeypatch.setenv("WHIPPET_STATE_FILE", str(tmp_path / "no-stack.json"))
+    monkeypatch.setenv("WHIPPET_PROFILE_FILE", str(tmp_path / "no-profile.ini"))
+    with fake_api() as running:
+        monkeypatch.setenv("WHIPPET_URL", running.url)
+        monkeypatch.setenv("WHIPPET_API_KEY", KEY)
+        yield running
+
+
+def three_photos(folder: Path) -> Path:
+    """A new folder of three good photos and a note."""
+    folder.mkdir()
+    for name, color in (("r.jpg", "red"), ("g.png", "lime"), ("b.webp", "blue")):
+        photo(folder / name, color)
+    (folder / "notes.txt").write_text("hello")
+    return folder

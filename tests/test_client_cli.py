@@ -6,10 +6,8 @@ import csv
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,32 +18,23 @@ from typer.testing import CliRunner, Result
 from client import Client
 from client.cli import app
 from lambda_api.errors import ApiError
-from tests.fake_api import KEY, FakeApi, Fault, fake_api, html, photo, quick_waits, refusal
+from tests.fake_api import KEY, FakeApi, Fault, fake_api, html, named_api, photo, quick_waits, refusal, three_photos
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    """A running stand-in that the environment names, short waits, and nothing of the user's settings."""
+    """A running stand-in that the environment names, and short waits."""
     quick_waits(monkeypatch)
-    monkeypatch.setenv("WHIPPET_STATE_FILE", str(tmp_path / "no-stack.json"))
-    monkeypatch.setenv("WHIPPET_PROFILE_FILE", str(tmp_path / "no-profile.ini"))
-    with fake_api() as running:
-        monkeypatch.setenv("WHIPPET_URL", running.url)
-        monkeypatch.setenv("WHIPPET_API_KEY", KEY)
+    with named_api(monkeypatch, tmp_path) as running:
         yield running
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder of three good photos and a note."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name, color in (("r.jpg", "red"), ("g.png", "lime"), ("b.webp", "blue")):
-        photo(folder / name, color)
-    (folder / "notes.txt").write_text("hello")
-    return folder
+    return three_photos(tmp_path / "photos")
 
 
 def _run(*args: object, stdin: bytes | None = None) -> Result:
@@ -240,59 +229,6 @@ def test_the_key_is_never_printed(api: FakeApi, photos: Path, caplog: pytest.Log
     assert KEY not in output + caplog.text
 
 
-def _process(*args: object, **options: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "error", "-m", "client", *map(str, args)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(api: FakeApi, photos: Path, tmp_path: Path, number: int) -> None:
-    """Ctrl-C finishes what is under way, sends nothing more and ends with 130; the summary says interrupted."""
-    file = tmp_path / "out.jsonl"
-    for index in range(50):
-        photo(photos / f"{index}.jpg", size=(50 + index, 30))
-    api.always = Fault(wait=0.5)
-    with _process("classify", photos, "-o", file, "--concurrency", "1") as process:
-        _wait_until(lambda: len(api.posts) >= 2)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert b"interrupted: " in errors and b" not sent" in errors
-    sent = sum(max(1, post.body.count(b"filename=")) for post in api.posts)
-    assert len(file.read_text().splitlines()) == sent < 53
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
-def test_interrupted_twice(api: FakeApi, photos: Path, tmp_path: Path) -> None:
-    """A second Ctrl-C does not wait for the API; the lines written stay."""
-    file = tmp_path / "out.jsonl"
-    api.script, api.always = [None], Fault(wait=20)
-    with _process("classify", photos, "-o", file, "--concurrency", "1") as process:
-        _wait_until(lambda: file.exists() and bool(file.read_text()))
-        started = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        assert b"stopping" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
-    assert process.returncode == 130
-    assert time.monotonic() - started < 5
-    assert len(file.read_text().splitlines()) == 1
-
-
-def test_a_closed_pipe(api: FakeApi, photos: Path) -> None:
-    """`| head` ends a run quietly, without a traceback."""
-    with _process("classify", photos) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        errors = process.stderr.read()
-    assert process.returncode == 1
-    assert b"Traceback" not in errors
-    assert b"Exception" not in errors
-
-
 def test_help_is_quick_and_light() -> None:
     """--help needs none of the heavy modules: loading them would cost most of its 0.4 s."""
     code = (
@@ -300,13 +236,6 @@ def test_help_is_quick_and_light() -> None:
         "sys.exit(str(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
-def _wait_until(true: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert true()
 
 
 def test_kept_failures_do_not_count_again(api: FakeApi, photos: Path, tmp_path: Path) -> None:
@@ -336,7 +265,7 @@ def test_a_page_is_made_anew_without_force(api: FakeApi, photos: Path, tmp_path:
     assert page.read_text() == "<html>mine"
 
 
-def test_a_wish_that_fails_is_told_after_the_summary_s_photos(api: FakeApi, photos: Path, tmp_path: Path) -> None:
+def test_a_wish_that_fails_is_told(api: FakeApi, photos: Path, tmp_path: Path) -> None:
     """Exit 1: the photos are classified, and other wishes are fulfilled."""
     into = tmp_path / "sorted"
     into.mkdir()
@@ -366,50 +295,10 @@ def test_globs_follow_no_linked_folders(api: FakeApi, photos: Path) -> None:
     assert sorted(Path(line["path"]).name for line in _lines(done)) == ["r.jpg", "x.jpg"]
 
 
-def test_an_iphone_s_photo_that_nobody_reads(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_iphone_s_photo_that_nobody_reads(api: FakeApi, tmp_path: Path) -> None:
     """The mend is on this machine."""
     file = tmp_path / "IMG_0001.HEIC"
     file.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(2000))
     api.always = refusal("unsupported_media_type")
     (line,) = _lines(_run("classify", file, "--format", "jsonl"))
     assert line["error"]["code"] == "unsupported_media_type" and "whippet[heic]" in line["error"]["hint"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
-def test_interrupted_while_nobody_reads_the_errors(api: FakeApi, photos: Path, tmp_path: Path) -> None:
-    """As under `2>&1 | tee`, which Ctrl-C ends as well: what is under way is finished."""
-    file = tmp_path / "out.jsonl"
-    for index in range(50):
-        photo(photos / f"{index}.jpg", size=(50 + index, 30))
-    api.always = Fault(wait=0.5)
-    with _process("classify", photos, "-o", file, "--concurrency", "1") as process:
-        assert process.stderr is not None
-        process.stderr.close()
-        _wait_until(lambda: len(api.posts) >= 2)
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
-    assert process.returncode == 130
-    sent = sum(max(1, post.body.count(b"filename=")) for post in api.posts)
-    assert len(file.read_text().splitlines()) == sent
-
-
-def test_it_ends_though_names_may_still_come(api: FakeApi, tmp_path: Path) -> None:
-    """A run that stops by itself does not wait for standard input, nor fail for it."""
-    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
-    with _process("classify", "-", "--max-failures", "0", stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        process.stdin.write(os.fsencode(tmp_path / "torn.jpg") + b"\n" + os.fsencode(tmp_path / "torn.jpg") + b"\n")
-        process.stdin.flush()
-        assert process.stderr is not None
-        errors = b"".join(iter(process.stderr.readline, b""))
-        process.wait(20)
-    assert process.returncode == 1
-    assert b"Stopped" in errors and b"Fatal" not in errors
-
-
-def test_secrets_of_libraries_are_not_logged(api: FakeApi, photos: Path) -> None:
-    """--debug is about the client: AWS's own log has session tokens, urllib3's signed addresses."""
-    with _process("classify", photos / "r.jpg", "--debug", "--verbose") as process:
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert b"urllib3" not in errors and b"HTTP/1.1" not in errors and b"POST" not in errors

@@ -17,18 +17,16 @@ import requests
 
 from local_stack.stack import Description
 from tests.conftest import ROOT
-from tests.fake_api import KEY, FakeApi, fake_api, photo
+from tests.fake_api import FakeApi, named_api, photo
 from tests.photos import jpeg, sample, save
 
 EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeApi]:
     """A running stand-in, which the programs find by the environment."""
-    with fake_api() as running:
-        monkeypatch.setenv("WHIPPET_URL", running.url)
-        monkeypatch.setenv("WHIPPET_API_KEY", KEY)
+    with named_api(monkeypatch, tmp_path) as running:
         yield running
 
 
