@@ -47,8 +47,11 @@ from client.transport import MAX_RETRY_AFTER, SLOW, Transport, is_transient
 from client.window import Claims, Window
 from lambda_api.schema import RETRYABLE, Classification
 
-AHEAD_BYTES = 24_000_000
+AHEAD_BYTES = 12_000_000
 """Bytes that may lie ready to be sent; more would only cost memory."""
+
+IN_FLIGHT_BYTES = 8_000_000
+"""Bytes of photos under way from which no further request begins: each is held twice, once as what is sent."""
 
 LINGER_SECONDS = 0.1
 """How long a photo waits for others to fill its pack, in seconds, while other requests are under way."""
@@ -107,7 +110,8 @@ class Run:
         self._ready: deque[Item] = deque()
         self._again: deque[Pack] = deque()
         self._suspects: list[_Suspect] = []
-        self._in_flight, self._fed, self._not_before = 0, False, 0.0
+        self._in_flight = self._in_flight_bytes = 0
+        self._fed, self._not_before = False, 0.0
         self._fatal: Exception | None = None
         self.unsent = 0
         """Photos that had no answer when the run was stopped, as far as they were read: the listing ends early, too."""
@@ -178,6 +182,7 @@ class Run:
     def _send(self) -> None:
         while self._may_send() and (pack := self._take()):
             self._in_flight += 1
+            self._in_flight_bytes += _size(pack)
             self._rate.took(len(pack))
             self._ask(self._requests.ask, pack)
 
@@ -189,6 +194,8 @@ class Run:
 
     def _may_send(self) -> bool:
         if self._halt.is_set() or self._requests.paused or self._in_flight >= self._limit.value:
+            return False
+        if self._in_flight_bytes >= IN_FLIGHT_BYTES:
             return False
         return time.monotonic() >= self._not_before and not self._rate.wait()
 
@@ -205,7 +212,7 @@ class Run:
             if pack and size > PACK_BYTES:
                 break
             pack.append(self._ready.popleft())
-        self._window.sent(len(pack), sum(len(item.upload.body) for item in pack))
+        self._window.sent(len(pack), _size(pack))
         return pack
 
     def _is_due(self) -> bool:
@@ -252,6 +259,7 @@ class Run:
 
     def _on_answered(self, event: Answered) -> Iterable[Result]:
         self._in_flight -= 1
+        self._in_flight_bytes -= _size(event.pack)
         if isinstance(event.answers, Exception):
             return self._on_failed(event.pack, event.answers, event.cut)
         seconds = event.ended - event.began
@@ -333,6 +341,10 @@ class Run:
             recalled = self._journal.recall(twin.name, digest)
             copy = replace(result.outcome, path=twin.name, ms=since(twin.started))
             yield Result(*recalled) if recalled else Result(copy, False)
+
+
+def _size(pack: Pack) -> int:
+    return sum(len(item.upload.body) for item in pack)
 
 
 def _no_thread() -> UsageError:

@@ -318,3 +318,12 @@ def test_a_score_that_is_no_number_is_no_answer(api: FakeApi, tmp_path: Path) ->
         api.script = [Fault(200, answer, {"Content-Type": "application/json"})]
         (outcome,) = client.classify_many([source])
     assert outcome.error is not None and outcome.error.code == "bad_answer"
+
+
+def test_bytes_under_way_are_bounded(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests the API would like at once: memory stays flat."""
+    api.always = Fault(wait=0.1)
+    monkeypatch.setattr(engine, "IN_FLIGHT_BYTES", 1)
+    assert _codes(_classified(api, _photos(tmp_path, 60))) == {"ok": 60}
+    times = [request.at for request in api.posts]
+    assert len(times) > 2 and min(b - a for a, b in itertools.pairwise(times)) >= 0.09
