@@ -65,7 +65,15 @@ class Uploads:
         self.drop(key)
 
     def read(self, bucket: str, key: str) -> bytes:
-        """Any object that may be read; ApiError where there is none, or it is too large or no photo."""
+        """A photo: what `fetch` has and `check` lets pass."""
+        return self.check(self.fetch(bucket, key))
+
+    def check(self, data: bytes) -> bytes:
+        """The same bytes; ApiError where they are no photo."""
+        return body.check(data, self._largest)
+
+    def fetch(self, bucket: str, key: str) -> bytes:
+        """Any object that may be read, photo or not; ApiError where there is none, or it is too large."""
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key)
             if answer["ContentLength"] > self._largest:
@@ -78,7 +86,7 @@ class Uploads:
         except BotoCoreError as error:
             log.warning("GetObject failed: %s", type(error).__name__)
             raise _unreachable() from None
-        return body.check(data, self._largest)
+        return data
 
     def drop(self, *keys: str) -> None:
         """Remove uploads. Where that fails it is logged: the bucket removes them in a day."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -97,6 +98,33 @@ def test_lines_are_the_clients(world: JobWorld, handler: Any) -> None:
     assert list(good) == list(bad) == list(Outcome("x").to_dict())
     assert good["sha256"]
     assert (bad["predictions"], bad["decision"], set(bad["error"])) == ([], None, {"code", "detail", "hint"})
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_damaged_photo_is_named_by_its_content(world: JobWorld, handler: Any, count: int) -> None:
+    """Whether it was asked for alone, where the refusal is the whole answer, or among others."""
+    items = uploaded(world, handler, count)
+    job = start(handler, uploads=items)
+    world.hooks.last_is_damaged = True
+    if count == 1:
+        world.hooks.failure = (400, json.dumps({"error": {"code": "bad_image", "detail": "damaged", "hint": "resend"}}))
+    world.work()
+    digests = {f"dog {n}.jpg": hashlib.sha256(PHOTO + bytes([n])).hexdigest() for n in range(count)}
+    found = lines(handler, job)
+    assert [line["error"]["code"] for line in found if line["error"]] == ["bad_image"]
+    assert {line["path"]: line["sha256"] for line in found} == digests
+
+
+def test_what_is_no_photo_is_named_by_its_content(world: JobWorld, handler: Any) -> None:
+    """So that whoever has the file finds it; what is not there has no content."""
+    items = uploaded(world, handler, 2)
+    world.put(f"uploads/{items[0]['upload']}", b"%PDF-1.7", BUCKET)
+    world.client("s3").delete_object(Bucket=BUCKET, Key=f"uploads/{items[1]['upload']}")
+    job = start(handler, uploads=items)
+    world.work()
+    found = [(line["error"]["code"], line["sha256"]) for line in lines(handler, job)]
+    digest = hashlib.sha256(b"%PDF-1.7").hexdigest()
+    assert found == [("unsupported_media_type", digest), ("upload_missing", None)]
 
 
 def test_photos_of_a_job_share_calls(world: JobWorld, handler: Any) -> None:

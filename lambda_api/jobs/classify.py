@@ -92,9 +92,14 @@ def _outcomes(
         detail = f"The worker stopped {received.tries - 1} times while it had this photo."
         yield photo, lines.failed(photo, ApiError("internal", detail, "Look at the photo, then at the worker's log."))
     group: list[_Fetched] = []
-    for (received, photo), data in zip(possible, _read([photo for _, photo in possible]), strict=True):
+    for (received, photo), data in zip(possible, _fetched([photo for _, photo in possible]), strict=True):
         if isinstance(data, ApiError):
             yield photo, _unless_tried_again(received, photo, data, started)
+            continue
+        try:
+            uploads().check(data)
+        except ApiError as error:
+            yield photo, lines.failed(photo, error, started, data)
             continue
         if group and sum(len(one.data) for one in group) + len(data) > GROUP_BYTES:
             yield from _asked(job, group, deadline)
@@ -104,18 +109,18 @@ def _outcomes(
         yield from _asked(job, group, deadline)
 
 
-def _read(photos: list[PhotoRecord]) -> list[bytes | ApiError]:
-    """The bytes of each, or why there are none; all at once, since each mostly waits for S3."""
+def _fetched(photos: list[PhotoRecord]) -> list[bytes | ApiError]:
+    """What lies there, or why it cannot be had; all at once, since each mostly waits for S3."""
     source = uploads()
 
-    def read(photo: PhotoRecord) -> bytes | ApiError:
+    def fetch(photo: PhotoRecord) -> bytes | ApiError:
         try:
-            return source.read(photo.bucket, photo.key)
+            return source.fetch(photo.bucket, photo.key)
         except ApiError as error:
             return error
 
     with ThreadPoolExecutor(max(1, len(photos))) as pool:
-        return list(pool.map(read, photos))
+        return list(pool.map(fetch, photos))
 
 
 def _asked(job: JobRecord, group: list[_Fetched], deadline: float) -> Iterator[tuple[PhotoRecord, Line | None]]:
@@ -123,14 +128,14 @@ def _asked(job: JobRecord, group: list[_Fetched], deadline: float) -> Iterator[t
     if time.monotonic() > deadline:
         late = EndpointError("endpoint_timeout", "The photos before this one took all the time.", "Try it again.")
         for one in group:
-            yield one.photo, _unless_tried_again(one.received, one.photo, late, one.started)
+            yield one.photo, _unless_tried_again(one.received, one.photo, late, one.started, one.data)
         return
     try:
         answer, results = _call(job, [one.data for one in group])
     except ApiError as error:
         if isinstance(error, EndpointError) or len(group) == 1:
             for one in group:
-                yield one.photo, _unless_tried_again(one.received, one.photo, error, one.started)
+                yield one.photo, _unless_tried_again(one.received, one.photo, error, one.started, one.data)
         else:
             for one in group:
                 yield from _asked(job, [one], deadline)
@@ -148,9 +153,11 @@ def _call(job: JobRecord, images: list[bytes]) -> tuple[dict[str, Any], list[dic
     return answer, answer["results"]
 
 
-def _unless_tried_again(received: Received, photo: PhotoRecord, error: ApiError, started: float) -> Line | None:
+def _unless_tried_again(
+    received: Received, photo: PhotoRecord, error: ApiError, started: float, data: bytes | None = None
+) -> Line | None:
     """None while it may still pass; the last try that is made is the one before the last that is possible."""
     if isinstance(error, EndpointError) and received.tries < settings().queue_receives - 1:
         log.warning("a photo is tried again: %s, try %d", error.code, received.tries)
         return None
-    return lines.failed(photo, error, started)
+    return lines.failed(photo, error, started, data)

@@ -14,23 +14,30 @@ from .store import Line, PhotoRecord
 
 def classified(photo: PhotoRecord, data: bytes, result: dict[str, Any], model: dict[str, str], started: float) -> Line:
     """What the endpoint said of a photo, labels or an error. `started` is by time.perf_counter."""
-    known = {"sha256": hashlib.sha256(data).hexdigest(), "model": model["name"], "version": model["version"]}
+    by = {"model": model["name"], "version": model["version"]}
     if "error" in result:
-        return failed(photo, of_item(result["error"]), started, **known)
+        return failed(photo, of_item(result["error"]), started, data, **by)
     good = {"predictions": result["predictions"], "decision": result["decision"]}
-    return Line(photo, _text(photo, started, **known, **good), True)
+    return Line(photo, _text(photo, started, sha256=_digest(data), **by, **good), True)
 
 
-def failed(photo: PhotoRecord, error: ApiError, started: float | None = None, **known: str) -> Line:
-    """Why there are no labels; `known` is what is there all the same."""
+def failed(
+    photo: PhotoRecord, error: ApiError, started: float | None = None, data: bytes | None = None, **by: str
+) -> Line:
+    """Why there are no labels; `data` None where it was not fetched, `by` the model where one answered."""
     why = {"code": error.code, "detail": error.detail, "hint": error.hint}
-    return Line(photo, _text(photo, started, **known, error=why), False)
+    digest = None if data is None else _digest(data)
+    return Line(photo, _text(photo, started, sha256=digest, **by, error=why), False)
 
 
 def unfinished(photo: PhotoRecord) -> Line:
     """The line of a photo whose job was cancelled before its turn."""
     error = ApiError("conflict", "The job was cancelled before this photo's turn.", "Start another job for it.")
     return failed(photo, error)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _text(photo: PhotoRecord, started: float | None, **known: Any) -> str:
