@@ -56,11 +56,10 @@ class Asker:
         """
         if len(uploads) == 1:
             return [self.one(uploads[0], patience)]
-        from urllib3 import encode_multipart_formdata
+        from client.forms import Form
 
-        parts = [("images", (str(i), each.body, each.media_type)) for i, each in enumerate(uploads)]
-        data, media_type = encode_multipart_formdata(parts)
-        body = Body(data, media_type, {"top_k": self._top_k})
+        form = Form("images", uploads)
+        body = Body(form, form.media_type, {"top_k": self._top_k})
         return answers.batch(self._transport.post("/v1/classify/batch", body, patience), len(uploads))
 
     def _uploaded(self, upload: Upload, patience: Patience) -> bytes:

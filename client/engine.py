@@ -50,8 +50,8 @@ from lambda_api.schema import RETRYABLE, Classification
 AHEAD_BYTES = 12_000_000
 """Bytes that may lie ready to be sent; more would only cost memory."""
 
-IN_FLIGHT_BYTES = 8_000_000
-"""Bytes of photos under way from which no further request begins: each is held twice, once as what is sent."""
+IN_FLIGHT_BYTES = 24_000_000
+"""Bytes of photos under way from which no further request begins."""
 
 LINGER_SECONDS = 0.1
 """How long a photo waits for others to fill its pack, in seconds, while other requests are under way."""

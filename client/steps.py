@@ -162,12 +162,15 @@ class Requests:
     def ask(self, pack: Pack) -> None:
         """One request, tried again as far as that makes sense; tells of its end."""
         began, cut, late = time.perf_counter(), False, False
+        # tenacity's objects refer to themselves, and what they call with them: without the pack, since Python looks
+        # for such circles ever more seldom, and thousands of photos would wait for it.
+        photos = len(pack)
 
         def failed(error: ClientError) -> None:
             nonlocal late
             late = error.code in SLOW
             self._budget.spend()
-            self._tell(Refused(began, error, len(pack)))
+            self._tell(Refused(began, error, photos))
 
         def sleep(seconds: float) -> None:
             nonlocal began
@@ -177,12 +180,14 @@ class Requests:
         def enough() -> bool:
             nonlocal cut
             cut = self.paused or self._budget.used_up or self._halt.is_set()
-            return cut or (late and len(pack) > 1)  # which would be late again; its photos go one by one
+            return cut or (late and photos > 1)  # which would be late again; its photos go one by one
 
         answers: list[Classification | ApiError] | Exception
         try:
             patience = Patience(failed=failed, enough=enough, sleep=sleep)
             answers = self._asker.many([item.upload for item in pack], patience)
+        except ClientError as error:
+            answers = error.with_traceback(None)  # whose frames hold the photos, and which tenacity's circle holds
         except Exception as error:
             answers = error
         self._tell(Answered(pack, answers, began, time.perf_counter(), cut))

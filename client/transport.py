@@ -8,6 +8,7 @@ from __future__ import annotations
 import email.utils
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from lambda_api.schema import ERRORS, RETRYABLE
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState, Retrying
+
+    from client.forms import Form
 
 CONNECT_SECONDS = 5.0
 """Longest wait for a connection, in seconds; `--timeout` is for the answer."""
@@ -58,7 +61,7 @@ _HINTS = {
 class Body:
     """What a POST carries: its bytes, their media type, and parameters of the URL."""
 
-    data: bytes
+    data: bytes | Form
     media_type: str
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -163,6 +166,7 @@ class Transport:
 
     def _no_answer(self, error: requests.RequestException, where: str = "") -> UnreachableError:
         where = where or self.url
+        _let_go(error)
         if _timed_out(error):
             hint = f"Raise --timeout, or lower --concurrency. {_RERUN}"
             return UnreachableError("timeout", f"No answer from {where} within {self._timeout:g} s.", hint)
@@ -170,6 +174,14 @@ class Transport:
             hint = "Check the address and this machine's clock and certificates."
             return UnreachableError("unreachable", f"{where} shows no valid certificate.", hint)
         return UnreachableError("unreachable", f"{where} cannot be reached.", _RERUN)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget the frames that an error came through: they hold what was sent, and some of urllib3's hold themselves."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _timed_out(error: requests.RequestException) -> bool:

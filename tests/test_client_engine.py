@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import pytest
 from client import engine
 from client.api import Client
 from client.errors import ApiError, UnreachableError, UsageError
+from client.forms import Form
 from client.journal import Journal
+from client.photo import Upload
 from client.results import Outcome
 from client.sources import Source
 from lambda_api import errors
@@ -56,6 +59,21 @@ def _classified(api: FakeApi, sources: list[Source], **options: Any) -> list[Out
 
 def _codes(outcomes: list[Outcome]) -> Counter[str]:
     return Counter(outcome.error.code if outcome.error else "ok" for outcome in outcomes)
+
+
+def _within(seconds: float, holds: Callable[[], bool]) -> bool:
+    """Whether it holds at last: threads that are done may have to come to their end."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _in_memory() -> int:
+    """How many photos to be sent, and forms of them, there are."""
+    return sum(type(one) in (Upload, Form) for one in gc.get_objects())
 
 
 def test_every_photo_has_one_result_of_its_own(api: FakeApi, tmp_path: Path) -> None:
@@ -116,6 +134,25 @@ def test_transient_faults_are_tried_again(api: FakeApi, tmp_path: Path, fault: F
     """Every other request fails at first; every photo has its labels at the end, and no request was in vain twice."""
     api.script = list(itertools.islice(itertools.cycle([fault, None]), 12))
     assert _codes(_classified(api, _photos(tmp_path, 50))) == {"ok": 50}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [None, refusal("endpoint_unavailable"), refusal("too_large"), html(502), RESET, HALF, Fault(wait=1.0)],
+    ids=["well", "unavailable", "refused", "proxy", "reset", "half", "late"],
+)
+def test_photos_that_are_done_are_let_go_at_once(api: FakeApi, tmp_path: Path, fault: Fault | None) -> None:
+    """Not some time later, by Python's search for circles, which comes ever more seldom as a run gets on."""
+    api.script = [None, fault, fault]
+    sources = _photos(tmp_path, 60)
+    gc.collect()
+    before = _in_memory()
+    gc.disable()
+    try:
+        assert len(_classified(api, sources, timeout=0.5)) == 60
+        assert _within(2.0, lambda: _in_memory() == before)
+    finally:
+        gc.enable()
 
 
 def test_late_answers_are_tried_again(api: FakeApi, tmp_path: Path) -> None:
