@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -35,12 +35,15 @@ class Wishes:
     def __bool__(self) -> bool:
         return bool(self.sort_into or self.gallery or self.keywords)
 
-    def check(self) -> None:
-        """UsageError where one of them cannot be had, before anything is sent."""
+    def check(self, paths: Sequence[str] = ()) -> None:
+        """UsageError where one of them cannot be had, before anything is sent. The photos are those of `paths`."""
         if self.gallery is not None:
             self._check_page(self.gallery)
         if self.sort_into is not None and self.sort_into.exists() and not self.sort_into.is_dir():
             raise UsageError(f"{self.sort_into} is no folder.", "Name a folder for --sort-into.")
+        if self.sort_into is not None and paths and all(_lies_in(self.sort_into, path) for path in paths):
+            hint = f"Name another for --sort-into, such as {self.sort_into / 'sorted'}."
+            raise UsageError(f"{self.sort_into} holds the photos themselves, and what is there counts as sorted.", hint)
 
     def _check_page(self, path: Path) -> None:
         """A page of an earlier run is made anew: --force, which begins the results anew too, must not be needed."""
@@ -91,6 +94,12 @@ class Wishes:
         assert self.sort_into is not None
         done = sorting.sort_into(outcomes, self.sort_into, self.how, timeout=self.timeout)
         return done.summary(), not done.problems
+
+
+def _lies_in(folder: Path, path: str) -> bool:
+    """Whether a PATH is a file or folder in a folder, or that folder itself."""
+    inner = Path(os.path.realpath(path))
+    return inner.exists() and Path(os.path.realpath(folder)) in (inner, *inner.parents)
 
 
 def _reason(error: ClientError | OSError) -> str:

@@ -75,7 +75,7 @@ class Batch:
     def __init__(self, printing: Printing, choices: Choices, listing: Listing | None = None) -> None:
         """A listing must have at least one photo."""
         printing.check()
-        choices.wishes.check()
+        choices.wishes.check(listing.paths if listing is not None else ())
         self._printing, self._choices, self._listing = printing, choices, listing
         self._sources: Iterable[Source] = _first(listing) if listing is not None else ()
         self._tally = self._new = screen.Tally()  # of all photos, and of those that this run has asked for

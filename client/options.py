@@ -151,7 +151,7 @@ Photos = Annotated[
     typer.Option("--photos", metavar="INPUT", help="Folder or s3:// prefix of the photos: each gets a line."),
 ]
 Readers = Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Results read at once.")]
-UndoFile = Annotated[Path, typer.Argument(metavar="FILE", help="The undo file that --sort-into has left.")]
+UndoFile = Annotated[Path, typer.Argument(metavar="FILE", help="The undo file of --sort-into, or its folder.")]
 Watched = Annotated[Path, typer.Argument(metavar="DIR", help="The folder whose new photos are classified.")]
 Settle = Annotated[float, typer.Option("--settle", min=0, help="Seconds a file must stand still first.")]
 Poll = Annotated[

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,6 +155,9 @@ def _checked_url(url: str) -> str:
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         fine = False
+    if re.fullmatch(r"[\w.-]+(:\d+)?(/[\w./-]*)?", url):  # localhost:8000, which would be a scheme
+        fact = "The API's URL says neither http nor https."
+        raise UsageError(fact, "Put https:// before it, or http:// where the API runs on this machine.")
     if not fine or parts.query or parts.fragment or parts.username is not None:
         raise UsageError(
             "The API's URL cannot be used.", "It looks like https://HOST/STAGE, without query and password."

@@ -54,6 +54,11 @@ class Listing(Sieve):
             )
 
     @property
+    def paths(self) -> Sequence[str]:
+        """The PATHs, with globs as what they have found; without the names of lists."""
+        return self._paths
+
+    @property
     def named(self) -> str:
         """All that was named, in one line for people."""
         return ", ".join((*self._paths, *([self._files_from] if self._files_from else ())))

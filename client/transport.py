@@ -50,7 +50,7 @@ _RERUN = "Check the URL and that the API runs (on one machine: `python -m local_
 _HINTS = {
     "forbidden": "Check the API key: --api-key, WHIPPET_API_KEY or the profile file.",
     "throttled": "Lower --concurrency, then run this again.",
-    "not_found": "Check the URL: it ends with the stage, such as /prod on AWS.",
+    "not_found": "Check the URL: it ends with the stage, such as /prod on AWS, and has no /v1.",
     "endpoint_unavailable": _RERUN,
     "endpoint_failed": _RERUN,
     "endpoint_timeout": _RERUN,

@@ -74,9 +74,12 @@ class Undone:
 def undo(file: Path) -> Undone:
     """Take back what an undo file tells, last things first, and delete it. What has changed since is left, and told.
 
-    UsageError where it is no such file. Doing it twice is harmless, and so is killing it.
+    A folder stands for the undo file in it. UsageError where it is no such file. Doing it twice is harmless, and so is
+    killing it.
     """
     file = file.resolve()
+    if file.is_dir():
+        file /= UNDO_FILE
     if not file.is_file():
         raise UsageError(f"There is no file {file}.", _MEND)
     with disk.locked(file):

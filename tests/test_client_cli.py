@@ -277,6 +277,17 @@ def test_a_wish_that_fails_is_told(api: FakeApi, photos: Path, tmp_path: Path) -
     assert page.exists()
 
 
+def test_photos_are_not_sorted_into_their_own_folder(api: FakeApi, photos: Path, tmp_path: Path) -> None:
+    """Nothing would be done. A folder among them is another matter, also where the shell names it with them."""
+    refused = _run("classify", photos / "r.jpg", photos, "--sort-into", photos)
+    assert refused.exit_code == 2 and "holds the photos themselves" in refused.stderr and not api.posts
+    into = photos / "sorted"
+    for paths in ([photos], [photos / "r.jpg", into]):
+        assert _run("classify", *paths, "--sort-into", into).exit_code == 0
+    assert _run("undo", into).exit_code == 0
+    assert not into.exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no named pipes there")
 def test_pipes_are_no_photos(api: FakeApi, photos: Path, tmp_path: Path) -> None:
     """One that nobody writes to would be waited for without end."""

@@ -109,6 +109,13 @@ def test_unusable_urls(places: Path, url: str) -> None:
     assert "pw" not in str(caught.value).replace("password", "")
 
 
+@pytest.mark.parametrize("url", ["localhost:8000", "api.example.org/prod", "10.0.0.1:8000/"])
+def test_a_url_without_its_scheme(places: Path, url: str) -> None:
+    """What people leave out is named."""
+    with pytest.raises(UsageError, match=r"Put https://"):
+        _resolved(places, (url, None))
+
+
 def test_unusable_keys_are_not_shown(places: Path) -> None:
     """A key with a line end is refused before it breaks a header, and is shown nowhere."""
     with pytest.raises(UsageError) as caught:
