@@ -128,10 +128,14 @@ class Client:
         Raises ApiError or UnreachableError where the API does not answer.
         """
         description = self._known()
-        key = Key(description.name, description.version, self._options)
+        key = self.key(description)
         journal.begin(key, retry_failed=retry_failed)
         prepare = partial(self._prepared, description=description)
         return Run(self._transport, self._asker(description), prepare, journal, key, self._pace)
+
+    def key(self, model: ModelDescription) -> Key:
+        """What results of this client and a model depend on besides the photos."""
+        return Key(model.name, model.version, self._options)
 
     def preflight(self) -> ModelDescription:
         """Ask for the model and check this client's settings against its limits, before photos are sent."""

@@ -101,7 +101,18 @@ def classify(
         if dry_run:
             from client.estimate import tell
 
-            tell(listing(), url, api_key, profile, shrink=not no_shrink, json=json, top_k=top_k, **pace)
+            tell(
+                listing(),
+                url,
+                api_key,
+                profile,
+                shrink=not no_shrink,
+                json=json,
+                top_k=top_k,
+                journal=output if printing.is_journal and not force else None,
+                retry_failed=retry_failed,
+                **pace,
+            )
             raise typer.Exit
         sources = listing()
         batch = Batch(printing, choices, sources)

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from client.asking import PACK_BYTES, most_photos
 from client.errors import ClientError, NoApiError, UnreachableError
 from client.output import json_line
 from client.pacing import PACK_SECONDS
 from client.photo import Target
-from client.sampling import CORES, Sample, measure
+from client.sampling import CORES, Sample, measure, nothing_done
 from client.screen import count
-from client.sources import Source
+from client.sources import Listing, Source
 from lambda_api.schema import DEFAULT_TOP_K, InputSize, Limits, ModelDescription
 
 if TYPE_CHECKING:
     from client.api import Client
     from client.engine import Pace
+    from client.journal import Key
 
 SAMPLE = 200
 """Most photos that are measured; at least half as many are."""
@@ -51,14 +53,16 @@ LABEL_BYTES = 80
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would come to. `photos` are counted, `measured` of them were read; the rest stands for all.
+    """What a run would come to. `photos` are counted, `measured` of them were read, which stand for all.
 
-    `failing` photos get a failure for their result; `seen` are the codes of those that were met, and how often.
+    `done` have their result already. Of the others `failing` get a failure; `seen` are the codes of those that were
+    met, and how often. All that follows is of the rest.
     `seconds` and `dollars` come in parts: work that goes on side by side, and bills that add up.
     """
 
     photos: int
     measured: int
+    done: int
     seen: dict[str, int]
     failing: int
     bytes_before: int
@@ -92,27 +96,31 @@ def estimate(
     shrink: bool = True,
     round_trip: float | None = None,
     sample: int = SAMPLE,
+    done: Callable[[str, str | None], bool] = nothing_done,
 ) -> Estimate:
     """What a run at this pace would take. Nothing is sent; what the listing raises is raised.
 
     Without a `description` the usual one is assumed. `round_trip` is that of a call without work, in seconds, None
-    where it could not be measured. At most `sample` photos are read, from wherever they lie.
+    where it could not be measured. At most `sample` photos are read, from wherever they lie; those that are `done` are
+    left out.
     """
     known = description or ASSUMED
-    found = measure(sources, Target.of(known), shrink=shrink, timeout=pace.timeout, most=sample)
+    found = measure(sources, Target.of(known), shrink=shrink, timeout=pace.timeout, most=sample, done=done)
     photos = round(len(found.sent) * found.weight)
+    before = found.settled + round((len(found.measured) - len(found.todo)) * found.weight)
     calls = _calls(found, known.limits, top_k, pace.rate)
     return Estimate(
         found.photos,
         len(found.measured),
+        before,
         dict(found.failures),
-        found.photos - photos,
-        round(sum(one.before for one in found.measured) * found.weight),
+        max(0, found.photos - before - photos),
+        round(sum(one.before for one in found.todo) * found.weight),
         round(sum(one.after for one in found.sent) * found.weight),
         calls,
         _seconds(found, photos, calls, pace, round_trip),
         _dollars(photos, calls, top_k),
-        tuple(_assumed(description, round_trip)),
+        tuple(_assumed(description, round_trip, before)),
     )
 
 
@@ -146,7 +154,9 @@ def _dollars(photos: int, calls: int, top_k: int) -> dict[str, float]:
     }
 
 
-def _assumed(description: ModelDescription | None, round_trip: float | None) -> Iterable[str]:
+def _assumed(description: ModelDescription | None, round_trip: float | None, done: int) -> Iterable[str]:
+    if description is None and done:
+        yield "that what is done was done by the model that will be asked"
     if description is None:
         yield f"an input of {ASSUMED.input.resize} px and the usual limits, since no API answers"
     elif round_trip is None:
@@ -165,8 +175,10 @@ def render(found: Estimate) -> str:
     saved = 1 - found.bytes_after / max(1, found.bytes_before)
     times = ", ".join(f"{name} {_clock(value)}" for name, value in found.seconds.items())
     bills = ", ".join(f"{name} {value:.4f}" for name, value in found.dollars.items())
+    of_them = [f"{found.done:,} are done"] * bool(found.done)
+    of_them += [f"{found.failing:,} will fail (met: {seen})"] * bool(seen)
     lines = [
-        f"photos   {found.photos:,}" + f", of which {found.failing:,} will fail (met: {seen})" * bool(seen),
+        f"photos   {found.photos:,}" + f", of which {' and '.join(of_them)}" * bool(of_them),
         f"bytes    {before} as they are, {after} to send: {saved:.0%} less",
         f"calls    {found.calls:,}",
         f"time     {_clock(found.total_seconds)}, the longest of {times}",
@@ -177,7 +189,7 @@ def render(found: Estimate) -> str:
 
 
 def tell(
-    sources: Iterable[Source],
+    sources: Listing,
     url: str | None,
     api_key: str | None,
     profile: str | None,
@@ -185,31 +197,48 @@ def tell(
     shrink: bool,
     json: bool,
     top_k: int,
+    journal: Path | None = None,
+    retry_failed: bool = False,
     **pace: Any,
 ) -> None:
     """Print the estimate of a run; `pace` has the fields of a Pace. The API tells of its model, if there is one.
 
-    Raises UsageError, ApiError where the API refuses to tell, and what the listing raises.
+    What the `journal` has is done, where there is that file. Raises UsageError, ApiError where the API refuses to tell,
+    and what the listing raises.
     """
     from client.engine import Pace
+    from client.journal import Done
 
     wanted = Pace(**pace)
-    description, round_trip = _asked(url, api_key, profile, top_k, wanted.timeout)
-    found = estimate(sources, description, wanted, top_k=top_k, shrink=shrink, round_trip=round_trip)
-    print(json_line(found.to_dict()) if json else render(found))
+    api = _asked(url, api_key, profile, top_k=top_k, shrink=shrink, timeout=wanted.timeout)
+    done: Callable[[str, str | None], bool] = nothing_done
+    if journal is not None and journal.exists():
+        done = Done(journal, api.key, retry_failed=retry_failed)
+    found = estimate(sources, api.model, wanted, top_k=top_k, shrink=shrink, round_trip=api.round_trip, done=done)
+    passed_over = sources.passed_over()
+    if json:
+        print(json_line({**found.to_dict(), "passed_over": passed_over}))
+    else:
+        print(render(found) + f"\nbesides  {passed_over}" * bool(passed_over))
 
 
-def _asked(
-    url: str | None, api_key: str | None, profile: str | None, top_k: int, timeout: float
-) -> tuple[ModelDescription | None, float | None]:
-    """The API's description, and the seconds of a call without work; None for what nobody answers."""
+class _Api(NamedTuple):
+    """What an API tells before a run, and seconds of a call without work; None for what nobody answers."""
+
+    model: ModelDescription | None
+    key: Key | None
+    round_trip: float | None
+
+
+def _asked(url: str | None, api_key: str | None, profile: str | None, **options: Any) -> _Api:
     from client.api import Client
 
     try:
-        with Client(url, api_key, profile=profile, top_k=top_k, timeout=timeout) as client:
-            return client.preflight(), _round_trip(client)
+        with Client(url, api_key, profile=profile, **options) as client:
+            model = client.preflight()
+            return _Api(model, client.key(model), _round_trip(client))
     except (NoApiError, UnreachableError):
-        return None, None
+        return _Api(None, None, None)
 
 
 def _round_trip(client: Client) -> float | None:

@@ -159,10 +159,7 @@ class Journal:
             self._contents[hash(outcome.sha256)] = offset
 
     def _still_good(self, outcome: Outcome) -> bool:
-        if self._key is None or not self._key.fits(outcome):
-            return False
-        # A failure of the client's own says nothing of the photo.
-        return outcome.ok or not (self._retry_failed or (outcome.error and outcome.error.code == CLIENT_ERROR))
+        return self._key is not None and self._key.fits(outcome) and _says(outcome, self._retry_failed)
 
     def _at(self, offset: int | None) -> Outcome | None:
         return None if offset is None else self._lines.outcome(offset)
@@ -181,6 +178,25 @@ class Journal:
         finally:
             new.unlink(missing_ok=True)
         disk.sync_folder(path.parent)
+
+
+class Done:
+    """What a file of results says is done, as a run with it would find. Only looked at: a run may write to it."""
+
+    def __init__(self, path: Path, key: Key | None, *, retry_failed: bool = False) -> None:
+        """Of that key, or of any. UsageError where the file holds no results."""
+        self._contents: set[int] = set()
+        self._failures: set[int] = set()
+        for outcome in read(path):
+            if (key is None or key.fits(outcome)) and _says(outcome, retry_failed):
+                if outcome.ok:
+                    self._contents.add(hash(outcome.sha256))
+                else:
+                    self._failures.add(hash((outcome.path, outcome.sha256)))
+
+    def __call__(self, path: str, sha256: str | None) -> bool:
+        """Whether a photo with this path and content would not be asked for; `sha256` None where it cannot be read."""
+        return hash((path, sha256)) in self._failures or (sha256 is not None and hash(sha256) in self._contents)
 
 
 def read(path: Path, unreadable: Callable[[int], object] = lambda _: None) -> Iterator[Outcome]:
@@ -204,6 +220,11 @@ def read(path: Path, unreadable: Callable[[int], object] = lambda _: None) -> It
             stream.seek(offset)
             if (outcome := parsed(stream.readline())) is not None:
                 yield outcome
+
+
+def _says(outcome: Outcome, retry_failed: bool) -> bool:
+    """Whether a line says something of its photo: a failure of the client's own does not."""
+    return outcome.ok or not (retry_failed or (outcome.error and outcome.error.code == CLIENT_ERROR))
 
 
 def _check(path: Path) -> None:

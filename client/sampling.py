@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,36 +18,49 @@ CORES = os.cpu_count() or 1
 
 
 class Measured(NamedTuple):
-    """One photo as read, prepared and timed: bytes before and after, seconds; `code` where it cannot be sent."""
+    """One photo as read, prepared and timed: bytes before and after, seconds; `code` where it cannot be sent.
+
+    One that is `done` was only read.
+    """
 
     before: int
     after: int
     seconds: float
     code: str | None = None
+    done: bool = False
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A listing's photos: how many there are, those that were measured, and the codes of those refused unread."""
+    """A listing's photos: how many there are, those that were measured, and the codes of those refused unread.
+
+    `settled` more would be refused, but have their failure already.
+    """
 
     photos: int
     measured: list[Measured]
     refused: Counter[str]
+    settled: int
 
     @property
     def weight(self) -> float:
         """How many photos each measured one stands for."""
-        return (self.photos - sum(self.refused.values())) / max(1, len(self.measured))
+        return (self.photos - self.settled - sum(self.refused.values())) / max(1, len(self.measured))
+
+    @property
+    def todo(self) -> list[Measured]:
+        """Those that are not done."""
+        return [one for one in self.measured if not one.done]
 
     @property
     def sent(self) -> list[Measured]:
-        """Those that can be sent."""
-        return [one for one in self.measured if one.code is None]
+        """Those of them that can be sent."""
+        return [one for one in self.todo if one.code is None]
 
     @property
     def failures(self) -> Counter[str]:
         """The codes of all that cannot be sent, as far as they were met."""
-        return self.refused + Counter(one.code for one in self.measured if one.code is not None)
+        return self.refused + Counter(one.code for one in self.todo if one.code is not None)
 
 
 class Spread:
@@ -69,27 +83,47 @@ class Spread:
         return number % self._every == 0
 
 
-def measure(sources: Iterable[Source], target: photo.Target, *, shrink: bool, timeout: float, most: int) -> Sample:
-    """List all, and read and prepare `most` at most, spread over all. Raises what the listing raises."""
+def nothing_done(path: str, sha256: str | None) -> bool:
+    """Of a run that begins anew."""
+    return False
+
+
+def measure(
+    sources: Iterable[Source],
+    target: photo.Target,
+    *,
+    shrink: bool,
+    timeout: float,
+    most: int,
+    done: Callable[[str, str | None], bool] = nothing_done,
+) -> Sample:
+    """List all, and read and prepare `most` at most, spread over all. Raises what the listing raises.
+
+    `done` tells by path and content which have their results already; content None is what cannot be read.
+    """
 
     def one(source: Source) -> Measured:
-        started, before = time.perf_counter(), 0
+        started, data, digest, after, code = time.perf_counter(), b"", None, 0, None
         try:
-            before = len(data := source.read(timeout))
-            after, code = len(photo.prepare(data, target, shrink=shrink).body), None
+            data = source.read(timeout)
+            digest = hashlib.sha256(data).hexdigest()
+            if not done(source.name, digest):
+                after = len(photo.prepare(data, target, shrink=shrink).body)
         except ClientError as error:
-            after, code = 0, error.code
-        return Measured(before, after, time.perf_counter() - started, code)
+            code = error.code
+        return Measured(len(data), after, time.perf_counter() - started, code, done(source.name, digest))
 
     photo.formats()  # here, since Pillow's loading of its plugins is not made for threads
-    spread, refused, photos = Spread(most), Counter[str](), 0
+    spread, refused, photos, settled = Spread(most), Counter[str](), 0, 0
     for source in sources:
         photos += 1
-        if source.problem:
+        if source.problem and done(source.name, None):
+            settled += 1
+        elif source.problem:
             refused[source.code] += 1
         elif spread.wants_next():
             # Bytes that cannot be had again are measured at once: kept, they would fill the memory.
             spread.kept.append(source if source.data is None else one(source))
-    at_once = [kept for kept in spread.kept if isinstance(kept, Measured)]
-    later = [kept for kept in spread.kept if not isinstance(kept, Measured)]
-    return Sample(photos, at_once + list(pool.run(one, later, CORES)), refused)
+    at_once = [each for each in spread.kept if isinstance(each, Measured)]
+    later = [each for each in spread.kept if not isinstance(each, Measured)]
+    return Sample(photos, at_once + list(pool.run(one, later, CORES)), refused, settled)

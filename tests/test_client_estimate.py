@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -55,8 +56,12 @@ def _sources(number: int, data: bytes = PHOTO) -> Iterator[Source]:
     return (Source(f"{i}.jpg", reader=lambda: data) for i in range(number))
 
 
+def _run(*args: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, args)))
+
+
 def _dry_run(*args: object) -> Result:
-    return CliRunner().invoke(app, ["classify", "--dry-run", *map(str, args)])
+    return _run("classify", "--dry-run", *args)
 
 
 @pytest.mark.parametrize("number", [0, 1, 7, 50, 51, 100, 101, 999, 12_345])
@@ -202,7 +207,49 @@ def test_a_dry_run_for_programs(api: FakeApi, photos: tuple[Path, dict[str, str 
     assert found["photos"] == 120
     assert found["total_dollars"] == pytest.approx(sum(found["dollars"].values()))
     assert found["total_seconds"] == max(found["seconds"].values())
-    assert set(found) == {*Estimate.__dataclass_fields__, "total_seconds", "total_dollars"}
+    assert set(found) == {*Estimate.__dataclass_fields__, "total_seconds", "total_dollars", "passed_over"}
+
+
+def test_what_is_done_is_left_out(api: FakeApi, photos: tuple[Path, dict[str, str | None]], tmp_path: Path) -> None:
+    """As the run would: photos and failures of the same model and options, whatever their names are now."""
+    folder, expected = photos
+    broken = sum(code is not None for code in expected.values())
+    labels = tmp_path / "labels.jsonl"
+    assert _run("classify", folder, "-o", labels).exit_code == 1
+    new = jpeg((300, 200))
+    (folder / "new.jpg").write_bytes(new)
+    good = next(path for path, code in expected.items() if code is None)
+    Path(good).rename(folder / "renamed.jpg")
+
+    def told(*more: object) -> dict[str, int]:
+        found = json.loads(_dry_run(folder, "-o", labels, "--json", *more).stdout)
+        return {name: found[name] for name in ("photos", "done", "failing", "bytes_before", "calls")}
+
+    todo = {"bytes_before": len(new), "calls": 1}
+    assert told() == {"photos": 121, "done": 120, "failing": 0} | todo
+    assert told("--retry-failed")["done"] == 120 - broken
+    for other in (["--top-k", 3], ["--no-shrink"], ["--force"]):
+        assert told(*other)["done"] == 0
+    assert "photos   121, of which 120 are done\n" in _dry_run(folder, "-o", labels).stdout
+    api.close()
+    assert "that what is done was done by the model that will be asked" in _dry_run(folder, "-o", labels).stdout
+
+
+def test_what_is_done_is_extrapolated() -> None:
+    """One photo in four of the sample that is done is one in four of all."""
+    sources = [Source(f"{i}", data=PHOTO + bytes([i // 16 % 4])) for i in range(640)]
+    known = hashlib.sha256(PHOTO + b"\0").hexdigest()
+    found = estimate(sources, MODEL, PACE, sample=40, done=lambda path, sha256: sha256 == known)
+    assert (found.photos, found.measured, found.done, found.failing) == (640, 40, 160, 0)
+    assert found.bytes_before == 480 * (len(PHOTO) + 1)
+
+
+def test_what_is_not_sent_is_told(api: FakeApi, photos: tuple[Path, dict[str, str | None]]) -> None:
+    """Raw files and others are counted as a run counts them."""
+    (photos[0] / "notes.txt").write_text("notes")
+    told = json.loads(_dry_run(photos[0], "--json").stdout)["passed_over"]
+    assert "other file" in told
+    assert f"\nbesides  {told}\n" in _dry_run(photos[0]).stdout
 
 
 def test_a_dry_run_needs_no_api(
