@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -164,6 +165,9 @@ def _expanded(path: str) -> list[str]:
     """A PATH as names that exist; globs are expanded here where the shell has not done it."""
     if path == STDIN or is_url(path) or buckets.is_uri(path) or _exists(path):
         return [path]
+    if address := re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE):
+        fact = f"Addresses that begin with {address[0]} are not read."
+        raise UsageError(fact, "Name one of http, https or s3, or copy the photos here.")
     if glob.has_magic(path):
         if found := sorted(name for name in glob.glob(path, recursive=True) if not _is_behind_a_link(name, path)):
             return found

@@ -197,6 +197,14 @@ def test_names_from_a_file_come_after_the_paths(tmp_path: Path) -> None:
         list(Listing([], files_from=str(tmp_path)))
 
 
+@pytest.mark.parametrize("address", ["ftp://me:secret@host/photos/", "gs://bucket/*.jpg", "file:///photos/1.jpg"])
+def test_addresses_that_are_not_read(address: str) -> None:
+    """Which are is said; a password in it is not."""
+    with pytest.raises(UsageError, match=f"{address.partition('//')[0]}// are not read") as caught:
+        Listing([address])
+    assert "s3" in str(caught.value) and "secret" not in str(caught.value)
+
+
 def test_names_come_as_they_are_written() -> None:
     """The first is there before the last is written: a pipe may stay open for hours."""
     reading, writing = os.pipe()
