@@ -107,20 +107,19 @@ def estimate(
     known = description or ASSUMED
     found = measure(sources, Target.of(known), shrink=shrink, timeout=pace.timeout, most=sample, done=done)
     photos = round(len(found.sent) * found.weight)
-    before = found.settled + round((len(found.measured) - len(found.todo)) * found.weight)
     calls = _calls(found, known.limits, top_k, pace.rate)
     return Estimate(
         found.photos,
         len(found.measured),
-        before,
+        found.done,
         dict(found.failures),
-        max(0, found.photos - before - photos),
+        max(0, found.photos - found.done - photos),
         round(sum(one.before for one in found.todo) * found.weight),
         round(sum(one.after for one in found.sent) * found.weight),
         calls,
         _seconds(found, photos, calls, pace, round_trip),
         _dollars(photos, calls, top_k),
-        tuple(_assumed(description, round_trip, before)),
+        tuple(_assumed(description, round_trip, found.done)),
     )
 
 

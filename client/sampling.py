@@ -53,6 +53,11 @@ class Sample:
         return [one for one in self.measured if not one.done]
 
     @property
+    def done(self) -> int:
+        """How many of all photos are."""
+        return self.settled + round((len(self.measured) - len(self.todo)) * self.weight)
+
+    @property
     def sent(self) -> list[Measured]:
         """Those of them that can be sent."""
         return [one for one in self.todo if one.code is None]

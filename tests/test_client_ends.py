@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.fake_api import FakeApi, Fault, named_api, photo, three_photos
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_interrupted(api: FakeApi, photos: Path, tmp_path: Path, number: int) ->
         photo(photos / f"{index}.jpg", size=(50 + index, 30))
     api.always = Fault(wait=0.5)
     with _process("classify", photos, "-o", file, "--concurrency", "1") as process:
-        _wait_until(lambda: len(api.posts) >= 2)
+        until(lambda: len(api.posts) >= 2)
         process.send_signal(number)
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -59,7 +60,7 @@ def test_interrupted_twice(api: FakeApi, photos: Path, tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     api.script, api.always = [None], Fault(wait=20)
     with _process("classify", photos, "-o", file, "--concurrency", "1") as process:
-        _wait_until(lambda: file.exists() and bool(file.read_text()))
+        until(lambda: file.exists() and bool(file.read_text()))
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
@@ -83,13 +84,6 @@ def test_a_closed_pipe(api: FakeApi, photos: Path) -> None:
     assert b"Exception" not in errors
 
 
-def _wait_until(true: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert true()
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
 def test_interrupted_while_nobody_reads_the_errors(api: FakeApi, photos: Path, tmp_path: Path) -> None:
     """As under `2>&1 | tee`, which Ctrl-C ends as well: what is under way is finished."""
@@ -100,7 +94,7 @@ def test_interrupted_while_nobody_reads_the_errors(api: FakeApi, photos: Path, t
     with _process("classify", photos, "-o", file, "--concurrency", "1") as process:
         assert process.stderr is not None
         process.stderr.close()
-        _wait_until(lambda: len(api.posts) >= 2)
+        until(lambda: len(api.posts) >= 2)
         process.send_signal(signal.SIGINT)
         process.wait(20)
     assert process.returncode == 130

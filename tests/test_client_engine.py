@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from client.sources import Source
 from lambda_api import errors
 from lambda_api.schema import Limits
 from tests.fake_api import HALF, KEY, RESET, FakeApi, Fault, fake_api, html, photo, quick_waits, refusal
+from tests.waiting import until
 
 COLORS = ("red", "lime", "blue")
 
@@ -59,16 +60,6 @@ def _classified(api: FakeApi, sources: list[Source], **options: Any) -> list[Out
 
 def _codes(outcomes: list[Outcome]) -> Counter[str]:
     return Counter(outcome.error.code if outcome.error else "ok" for outcome in outcomes)
-
-
-def _within(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Whether it holds at last: threads that are done may have to come to their end."""
-    until = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def _in_memory() -> int:
@@ -150,7 +141,7 @@ def test_photos_that_are_done_are_let_go_at_once(api: FakeApi, tmp_path: Path, f
     gc.disable()
     try:
         assert len(_classified(api, sources, timeout=0.5)) == 60
-        assert _within(2.0, lambda: _in_memory() == before)
+        until(lambda: _in_memory() == before, seconds=2)  # threads that are done may have to come to their end
     finally:
         gc.enable()
 

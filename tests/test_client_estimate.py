@@ -24,7 +24,7 @@ from lambda_api.schema import Limits
 from local_stack import intrinsics, template
 from tests.chaos_api import sent_bytes
 from tests.chaos_server import MODEL
-from tests.fake_api import KEY, FakeApi, fake_api, quick_waits
+from tests.fake_api import FakeApi, named_api, quick_waits
 from tests.many_photos import many_photos
 from tests.photos import jpeg
 
@@ -36,11 +36,7 @@ PHOTO = jpeg((120, 90))
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     """A running stand-in that the environment names."""
     quick_waits(monkeypatch)
-    monkeypatch.setenv("WHIPPET_STATE_FILE", str(tmp_path / "no-stack.json"))
-    monkeypatch.setenv("WHIPPET_PROFILE_FILE", str(tmp_path / "no-profile.ini"))
-    with fake_api() as running:
-        monkeypatch.setenv("WHIPPET_URL", running.url)
-        monkeypatch.setenv("WHIPPET_API_KEY", KEY)
+    with named_api(monkeypatch, tmp_path) as running:
         yield running
 
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from client import Client, UsageError, folders, watching
 from client.sources import Source
 from tests.conftest import ROOT
 from tests.fake_api import KEY, fake_api, photo
+from tests.waiting import until
 from tests.watched import OLD, SETTLE, Clock, Watched
 
 
@@ -151,7 +151,4 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _wait_for(path: Path, name: str) -> None:
-    deadline = time.monotonic() + 30
-    while name not in {Path(line["path"]).name for line in _lines(path)}:
-        assert time.monotonic() < deadline, f"no line of {name}"
-        time.sleep(0.05)
+    until(lambda: name in {Path(line["path"]).name for line in _lines(path)}, seconds=30)

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 
 from lambda_api import schema
 from local_stack.workers import Context
 from tests.api_world import BUCKET, MODEL, PHOTO, SOURCE, JobWorld, call, event, job_world, worker_time
+from tests.job_steps import IN_JSON, lines, start, state, uploaded
 
-IN_JSON = {"content-type": "application/json"}
 PREFIX = f"s3://{SOURCE}/2026/"
 
 
@@ -33,38 +32,6 @@ def handler(world: JobWorld) -> Any:
     from lambda_api.app import handler
 
     return handler
-
-
-def start(handler: Any, **document: Any) -> dict[str, Any]:
-    """A job, as it was answered."""
-    status, job, headers = call(handler, "POST", "/v1/jobs", json.dumps(document), IN_JSON)
-    assert status == 202, job
-    assert headers["location"] == f"jobs/{job['id']}"
-    assert headers["retry-after"] == "5"
-    return job
-
-
-def state(handler: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """The job as it is now."""
-    status, found, _ = call(handler, "GET", f"/v1/jobs/{job['id']}")
-    assert status == 200
-    return found
-
-
-def lines(handler: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The job's results."""
-    text = requests.get(state(handler, job)["results"]["url"], timeout=9).text
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def uploaded(world: JobWorld, handler: Any, count: int) -> list[dict[str, str]]:
-    """So many uploads, as a job's request names them."""
-    items = []
-    for n in range(count):
-        ticket = call(handler, "POST", "/v1/uploads")[1]
-        world.put(ticket["fields"]["key"], PHOTO + bytes([n % 256]), BUCKET)
-        items.append({"id": f"dog {n}.jpg", "upload": ticket["upload"]})
-    return items
 
 
 def test_uploads_become_lines(world: JobWorld, handler: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api_world import JobWorld, call, job_world
-from tests.test_jobs import lines, start, state, uploaded
+from tests.job_steps import lines, start, state, uploaded
 
 
 @pytest.fixture

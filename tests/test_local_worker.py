@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from local_stack import resources, worker
 from local_stack.worker import Poller, Source, failures
 from tests.queue_handler import notes
 from tests.storage_world import Storage, storage
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +80,6 @@ def queue(store: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Qu
     redrive = json.dumps({"deadLetterTargetArn": resources.arn(f"{name}-dead"), "maxReceiveCount": 2})
     url = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "1", "RedrivePolicy": redrive})["QueueUrl"]
     return Queue(sqs, url, resources.arn(name), dead, tmp_path / "notes.jsonl")
-
-
-def until(done: Callable[[], Any], seconds: float = 20) -> None:
-    """Wait for it."""
-    ends = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_what_the_function_is_given(queue: Queue) -> None:

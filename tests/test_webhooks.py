@@ -17,8 +17,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tests.api_world import SECRET, JobWorld, job_world
+from tests.job_steps import start, state, uploaded
 from tests.servers import serving
-from tests.test_jobs import start, state, uploaded
 
 
 class Receiver:
